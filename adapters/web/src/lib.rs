@@ -23,6 +23,19 @@ use std::sync::{Mutex, PoisonError};
 static BYTES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// Exports what a page calls. The one argument answers a request: a function of `&str` to `String`.
+///
+/// ```
+/// # #![allow(unsafe_code)]
+/// /// Answers every request alike. A workload's module gives `reprise_client::json::call` here.
+/// fn answered(request: &str) -> String {
+///     format!(r#"{{"error":"{} bytes that nobody understands"}}"#, request.len())
+/// }
+///
+/// mod module {
+///     reprise_web::exports!(super::answered);
+/// }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! exports {
     ($answer:expr) => {

@@ -3,15 +3,16 @@
 //! The state is [read](crate::reads) from a data directory or an API. The path is always checked against the state root here, and
 //! with `--verify` every field against the covenant's output on the node.
 
-use reprise_ledger::Account;
+use reprise_ledger::{Account, Ledger};
 use reprise_light::answer::Answer;
 use reprise_light::json::AnswerJson;
 use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
+use reprise_node::workload::Workload;
 use serde_json::{Value, json};
 
 use crate::amount::kas;
-use crate::backends::{Chosen, ProofSystems};
+use crate::backends::ProofSystems;
 use crate::cli::AccountArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -27,7 +28,7 @@ pub(crate) fn account(
     json: bool,
 ) -> Result<Exit, Failure> {
     let chosen = choose::backend(settings, systems)?;
-    of_the_ledger(&chosen)?;
+    of_the_ledger(&chosen.workload, systems)?;
     let id = account_id(args.id.as_deref(), settings)?;
     let reads = Reads::open(&args.server, settings, &chosen)?;
     let read = |at| reads.read(&id, at, chosen.hasher.as_ref());
@@ -109,14 +110,17 @@ fn where_it_stands(answer: &Answer, tip: bool, checkpoint: u64) -> String {
     }
 }
 
-/// Refuses another workload: accounts are the ledger's.
-pub(crate) fn of_the_ledger(chosen: &Chosen) -> Result<(), Failure> {
-    match chosen.workload.name() {
-        "ledger" => Ok(()),
-        name => Err(Failure::usage(format!(
-            "accounts are the ledger's, and the workload here is {name}: say --workload ledger"
-        ))),
+/// Refuses another workload: accounts are the ledger's, by what it means and not by what it is called.
+pub(crate) fn of_the_ledger(chosen: &Workload, systems: &ProofSystems) -> Result<(), Failure> {
+    if chosen.means::<Ledger>() {
+        return Ok(());
     }
+    let hint = match systems.ledger() {
+        Some(ledger) => format!("say --workload {}", ledger.name()),
+        None => "this program has none; `/v1/resources` of the API has what any workload holds".into(),
+    };
+    let name = chosen.name();
+    Err(Failure::usage(format!("accounts are the ledger's, and the workload here is {name}: {hint}")))
 }
 
 /// The account in a value.
@@ -138,5 +142,24 @@ pub(crate) fn account_id(named: Option<&str>, settings: &Settings) -> Result<Res
                 "whose account? give its id (64 hexadecimal characters), an address of Kaspa, or --key-file",
             )
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::Silent;
+
+    #[test]
+    fn the_ledger_is_known_by_its_meaning_and_no_name_makes_another_workload_one() {
+        let coins = Workload::new("coins", Ledger);
+        let named = Workload::new("ledger", Silent);
+        let both = ProofSystems::new(vec![], vec![named.clone(), coins.clone()]).unwrap();
+        assert!(of_the_ledger(&coins, &both).is_ok());
+        let said = of_the_ledger(&named, &both).unwrap_err().to_string();
+        assert!(said.ends_with("the workload here is ledger: say --workload coins"), "{said}");
+        let none = ProofSystems::new(vec![], vec![named.clone()]).unwrap();
+        let said = of_the_ledger(&named, &none).unwrap_err().to_string();
+        assert!(said.contains("this program has none"), "{said}");
     }
 }

@@ -96,7 +96,7 @@ pub(crate) fn act(
     json: bool,
 ) -> Result<Exit, Failure> {
     let chosen = choose::backend(settings, systems)?;
-    account::of_the_ledger(&chosen)?;
+    account::of_the_ledger(&chosen.workload, systems)?;
     let lane = kaspa::acted_lane(settings, &chosen)?;
     let key = kaspa::key_that_acts(settings)?;
     let sompi = amount::parse(ask.amount()).map_err(Failure::usage)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "kaspa")]
 use reprise_kaspa::covenant::{Proof, SealReader};
+use reprise_ledger::Ledger;
 #[cfg(feature = "kaspa")]
 use reprise_model::digest::ProgramId;
 use reprise_model::hash::Blake3;
@@ -66,10 +67,29 @@ pub struct ProofSystem {
 }
 
 /// Makes a backend for a workload; an error says why it cannot be made.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use reprise::{Open, Workload};
+///
+/// // What `ProofSystem::new` makes of its last argument, written out.
+/// let open: Open = Arc::new(|workload: &Workload| Err(format!("{}: nothing is linked", workload.name())));
+/// assert!(open(&reprise::ledger()).is_err_and(|said| said == "ledger: nothing is linked"));
+/// ```
 pub type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
 
 /// The proof that a covenant demands of the proofs of an aggregate program, and the reader of their seals; an error says why
 /// this build makes none.
+///
+/// ```
+/// use reprise::{ProofSystem, Settles};
+///
+/// // A proof system that Kaspa verifies gives the proof that a covenant demands; this one says why it has none.
+/// let settles: Settles = |program| Err(format!("{program}: built without its verifier"));
+/// let settling = |system: ProofSystem| ProofSystem { settles: Some(settles), ..system };
+/// # let _ = settling;
+/// ```
 #[cfg(feature = "kaspa")]
 pub type Settles = fn(ProgramId) -> Result<(Proof, SealReader), String>;
 
@@ -105,6 +125,13 @@ impl ProofSystem {
 }
 
 /// Miden. A workload brings its programs as [`reprise_miden::Sources`].
+///
+/// ```no_run
+/// fn main() -> std::process::ExitCode {
+///     // Both are proved by Miden; a workload that brings no `Sources` by the mock alone.
+///     reprise::main(vec![reprise::miden()], vec![reprise::ledger()])
+/// }
+/// ```
 #[cfg(feature = "miden")]
 pub fn miden() -> ProofSystem {
     let open = |sources: &reprise_miden::Sources, workload: &Workload| match reprise_miden::MidenBackend::new(
@@ -145,6 +172,11 @@ impl ProofSystems {
     /// The workload used by default.
     pub(crate) fn default_workload(&self) -> &Workload {
         &self.workloads[0]
+    }
+
+    /// The ledger, if this program links it.
+    pub(crate) fn ledger(&self) -> Option<&Workload> {
+        self.workloads.iter().find(|workload| workload.means::<Ledger>())
     }
 
     /// The workload of a name; an error says which there are.
@@ -312,27 +344,33 @@ impl Verifier for Verifiers {
     }
 }
 
+/// A workload that takes no transaction.
+#[cfg(test)]
+pub(crate) struct Silent;
+
+#[cfg(test)]
+impl reprise_model::processor::Processor for Silent {
+    fn declare(
+        &self,
+        _: &[u8],
+        _: &reprise_model::transaction::TransactionFacts,
+    ) -> Option<Vec<reprise_model::digest::ResourceId>> {
+        None
+    }
+
+    fn execute(
+        &self,
+        _: &[u8],
+        _: &reprise_model::transaction::TransactionFacts,
+        _: &reprise_model::processor::ResourceView<'_>,
+    ) -> reprise_model::journal::TransactionEffects {
+        reprise_model::journal::TransactionEffects::failure(reprise_model::journal::Outcome::MALFORMED)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use reprise_model::digest::ResourceId;
-    use reprise_model::journal::{Outcome, TransactionEffects};
-    use reprise_model::processor::{Processor, ResourceView};
-    use reprise_model::transaction::TransactionFacts;
-
     use super::*;
-
-    /// Takes no transaction.
-    struct Silent;
-
-    impl Processor for Silent {
-        fn declare(&self, _: &[u8], _: &TransactionFacts) -> Option<Vec<ResourceId>> {
-            None
-        }
-
-        fn execute(&self, _: &[u8], _: &TransactionFacts, _: &ResourceView<'_>) -> TransactionEffects {
-            TransactionEffects::failure(Outcome::MALFORMED)
-        }
-    }
 
     /// The form in which the proof system of these tests takes programs.
     #[derive(Debug)]

@@ -58,14 +58,23 @@ fn recorded(settings: &Settings, chosen: &Chosen) -> Result<Option<RecordedChain
             Recording::decode(shipped, Path::new("the shipped recording"))?
         }
         settings::L1::Recording(path) => Recording::open(path)?,
-        settings::L1::Dev => dev::flip(&chosen.workload).map_err(|none| settings.refuse("l1", none))?,
-        settings::L1::Crowded(count) => {
-            dev::crowded(&chosen.workload, *count).map_err(|none| settings.refuse("l1", none))?
-        }
-        settings::L1::Kaspa(_) => return Ok(None),
+        _ => match drawn(settings, &chosen.workload)? {
+            Some(drawn) => drawn,
+            None => return Ok(None),
+        },
     };
     let name = settings.l1.source.to_string();
     Ok(Some(RecordedChain { name, recording, pace: settings.l1.pace }))
+}
+
+/// The dev chain of the workload that the settings name; `None` where they name another L1.
+pub(crate) fn drawn(settings: &Settings, workload: &Workload) -> Result<Option<Recording>, Failure> {
+    let chain = match &settings.l1.source {
+        settings::L1::Dev => dev::flip(workload),
+        settings::L1::Crowded(count) => dev::crowded(workload, *count),
+        _ => return Ok(None),
+    };
+    chain.map(Some).map_err(|none| settings.refuse("l1", none))
 }
 
 /// The states that the data directory holds, of the L1 that the settings name: read beside a run, and nothing is written.

@@ -8,6 +8,7 @@ use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::backends::ProofSystems;
 use crate::exit::Exit;
 use crate::settings::{COMMON, table};
 use crate::sources::{name, variable};
@@ -170,8 +171,21 @@ const SNAPSHOT: [&str; 10] = [
 ];
 
 /// The settings of what is recorded.
-const RECORD: [&str; 8] =
-    ["l1", "lane", "covenant", "deposit", "price", "collector", "from", "min-confirmations"];
+const RECORD: [&str; 9] =
+    ["l1", "lane", "covenant", "deposit", "price", "collector", "workload", "from", "min-confirmations"];
+
+/// The commands that are the ledger's: a program without it does not show them.
+const OF_THE_LEDGER: [&str; 4] = ["account", "deposit", "transfer", "exit"];
+
+/// The command line of a program with these workloads.
+pub(crate) fn command_of(systems: &ProofSystems) -> clap::Command {
+    match systems.ledger() {
+        Some(_) => command(),
+        None => OF_THE_LEDGER
+            .iter()
+            .fold(command(), |command, its| command.mut_subcommand(its, |its| its.hide(true))),
+    }
+}
 
 /// The whole command line: the commands below, with their settings as flags.
 pub(crate) fn command() -> clap::Command {
@@ -196,6 +210,9 @@ pub(crate) fn command() -> clap::Command {
         let node = |l1: Arg| {
             let help =
                 "The node, which must be given: kaspa:ws://HOST:PORT, the port of its borsh wRPC server";
+            let or_dev = "What is recorded: a node, as kaspa:ws://HOST:PORT, the port of its borsh wRPC server; \
+                          or dev, the chain that the workload's generated transactions make";
+            let help = if subcommand == "record" { or_dev } else { help };
             l1.default_value(Resettable::Reset).help(help)
         };
         command = command.mut_subcommand(subcommand, |command| command.mut_arg("l1", node));
@@ -251,9 +268,13 @@ Examples:
   reprise serve --data-dir ./copy --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --api 127.0.0.1:8081")]
     Serve,
     /// Record a live chain, its reorgs and lane proofs, into a file that `run` replays
+    ///
+    /// With --l1 dev the file is the chain that the workload's generated transactions make, which forks, flips and flips back: what a
+    /// rollup's tests replay, so that a change of its meaning shows.
     #[command(after_help = "\
-Example:
-  reprise record --l1 kaspa:ws://127.0.0.1:17610 --out mine.reprise --blocks 100")]
+Examples:
+  reprise record --l1 kaspa:ws://127.0.0.1:17610 --out mine.reprise --blocks 100
+  reprise record --l1 dev --out flip.reprise")]
     Record(RecordArgs),
     /// Found a covenant on a Kaspa network, for `run --covenant`, and print its id
     ///
@@ -1083,6 +1104,26 @@ mod tests {
             }
         }
         assert!(said > 60, "{said} commands");
+    }
+
+    #[test]
+    fn a_program_without_the_ledger_shows_none_of_its_commands() {
+        use reprise_node::workload::Workload;
+
+        use crate::backends::Silent;
+
+        let help = |workload| {
+            let systems = ProofSystems::new(vec![], vec![workload]).unwrap();
+            command_of(&systems).render_help().to_string()
+        };
+        let shown = |help: &str, command: &str| {
+            help.lines().any(|line| line.split_whitespace().next() == Some(command))
+        };
+        let (with, without) = (help(crate::ledger()), help(Workload::new("ledger", Silent)));
+        for its in OF_THE_LEDGER {
+            assert!(shown(&with, its) && !shown(&without, its), "{its}: {without}");
+        }
+        assert!(shown(&without, "run") && shown(&without, "claims"), "exits are any workload's");
     }
 
     #[test]

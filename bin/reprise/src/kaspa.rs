@@ -436,13 +436,7 @@ mod with {
     }
 
     /// Records until enough blocks are recorded, or Ctrl-C.
-    pub(crate) fn record(what: &RecordArgs, settings: &Settings, json: bool) -> Result<Exit, Failure> {
-        let out = what.out.display();
-        if what.out.exists() && !what.force {
-            return Err(Failure::usage(format!(
-                "{out} exists: choose another --out, or overwrite it with --force"
-            )));
-        }
+    pub(crate) fn record(what: &RecordArgs, settings: &Settings) -> Result<Recording, Failure> {
         let other = |e: &dyn Display| Failure::Other(e.to_string());
         let options = options(settings, node(settings)?)?;
         let mut live = LiveL1::open(options, None).map_err(|e| other(&e))?;
@@ -470,21 +464,14 @@ mod with {
         };
         recording.save(&what.out)?;
         ended.map_err(|e| other(&e))?;
-        let (events, bytes) = (recording.events.len(), recording.encode().len());
-        match json {
-            true => println!(
-                "{}",
-                json!({ "out": out.to_string(), "events": events, "blocks": blocks, "bytes": bytes })
-            ),
-            false => println!("{out}: {events} events, {blocks} blocks added; {bytes} bytes"),
-        }
-        Ok(Exit::Done)
+        Ok(recording)
     }
 }
 
 #[cfg(not(feature = "kaspa"))]
 mod without {
     use reprise_chain::event_log::EventLog;
+    use reprise_chain::recording::Recording;
     use reprise_disk::data_dir::DataDir;
     use reprise_light::answer::Answer;
     use reprise_model::digest::ResourceId;
@@ -543,7 +530,7 @@ mod without {
         absent()
     }
 
-    pub(crate) fn record(_: &RecordArgs, _: &Settings, _: bool) -> Result<Exit, Failure> {
+    pub(crate) fn record(_: &RecordArgs, _: &Settings) -> Result<Recording, Failure> {
         absent()
     }
 

@@ -13,7 +13,8 @@
 //! | `backends` | the proof systems of this build, and its workloads |
 //! | `ledger` | the default workload |
 //! | `choose` | the parts of a run that the settings choose: workload, backend, L1, store |
-//! | `kaspa` | Kaspa L1s; `reprise record` and `reprise found-covenant` |
+//! | `kaspa` | Kaspa L1s, and what is recorded of them; `reprise found-covenant` |
+//! | `record` | `reprise record` |
 //! | `claims` | `reprise claims` |
 //! | `run` | `reprise run` |
 //! | `account` | `reprise account` |
@@ -82,6 +83,7 @@ mod observing;
 mod progress;
 mod reads;
 mod receipts;
+mod record;
 #[cfg(test)]
 mod reference;
 mod run;
@@ -131,13 +133,14 @@ use crate::settings::Settings;
 /// }
 /// ```
 pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
-    let matches = cli::command().get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(wrong) => wrong.exit(),
-    };
-    let systems = ProofSystems::new(systems, workloads);
-    let exit = systems.and_then(|systems| dispatch(&systems, &cli, &matches)).unwrap_or_else(|failure| {
+    let exit = ProofSystems::new(systems, workloads).and_then(|systems| {
+        let matches = cli::command_of(&systems).get_matches();
+        match Cli::from_arg_matches(&matches) {
+            Ok(cli) => dispatch(&systems, &cli, &matches),
+            Err(wrong) => wrong.exit(),
+        }
+    });
+    let exit = exit.unwrap_or_else(|failure| {
         eprintln!("error: {failure}");
         if let Some(hint) = failure.hint() {
             eprintln!("hint: {hint}");
@@ -158,7 +161,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
     match &cli.command {
         Command::Run(args) => run::run(args, &settings, systems, cli.json),
         Command::Serve => serve::serve(&settings, systems),
-        Command::Record(args) => kaspa::record(args, &settings, cli.json),
+        Command::Record(args) => record::record(args, &settings, systems, cli.json),
         Command::FoundCovenant(args) => {
             kaspa::found(args, &settings, &choose::backend(&settings, systems)?, cli.json)
         }

@@ -16,6 +16,10 @@ const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("../template/Cargo.toml.txt")),
     ("README.md", include_str!("../template/README.md")),
     (".gitignore", include_str!("../template/gitignore.txt")),
+    ("ci.sh", include_str!("../template/ci.sh")),
+    ("rustfmt.toml", include_str!("../template/rustfmt.toml")),
+    ("miden/workload.masm", include_str!("../../../guests/counters/workload.masm")),
+    ("recordings/flip.root", include_str!("../template/recordings/flip.root")),
     ("semantics/Cargo.toml", include_str!("../template/semantics/Cargo.toml.txt")),
     ("semantics/src/lib.rs", include_str!("../template/semantics/src/lib.rs")),
     ("risc0/Cargo.toml", include_str!("../template/risc0/Cargo.toml.txt")),
@@ -24,11 +28,15 @@ const FILES: &[(&str, &str)] = &[
     ("risc0/aggregate.rs", include_str!("../template/risc0/aggregate.rs")),
     ("src/lib.rs", include_str!("../template/src/lib.rs")),
     ("src/main.rs", include_str!("../template/src/main.rs")),
+    ("tests/miden.rs", include_str!("../template/tests/miden.rs")),
     ("tests/client.rs", include_str!("../template/tests/client.rs")),
     ("tests/rollup.rs", include_str!("../template/tests/rollup.rs")),
     ("web/Cargo.toml", include_str!("../template/web/Cargo.toml.txt")),
     ("web/src/lib.rs", include_str!("../template/web/lib.rs")),
 ];
+
+/// The chain that the new rollup's tests replay: its own dev chain, as `record` writes it.
+const RECORDING: &[u8] = include_bytes!("../template/recordings/flip.reprise");
 
 /// The checkout that this program was built from.
 const BUILT_FROM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -73,7 +81,9 @@ const TAKEN: &[&str] = &[
     "ref",
     "reprise",
     "reprise-client",
+    "reprise-miden",
     "reprise-model",
+    "reprise-prover",
     "reprise-testing",
     "reprise-web",
     "return",
@@ -120,6 +130,8 @@ pub(crate) fn new(args: &NewArgs, json: bool) -> Result<Exit, Failure> {
         let text = text.replace("{{name}}", name).replace("{{ident}}", &ident).replace("{{reprise}}", &path);
         write(&dir.join(file), text.as_bytes())?;
     }
+    write(&dir.join("recordings/flip.reprise"), RECORDING)?;
+    runnable(&dir.join("ci.sh"))?;
     // The versions that Reprise was tested with.
     let lock = reprise.join("Cargo.lock");
     if let Ok(lock) = fs::read(&lock) {
@@ -142,6 +154,18 @@ pub(crate) fn new(args: &NewArgs, json: bool) -> Result<Exit, Failure> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let parent = path.parent().map_or(Ok(()), fs::create_dir_all);
     parent.and_then(|()| fs::write(path, bytes)).map_err(|error| unwritten(path, &error))
+}
+
+/// Lets a script be run by its name, where files have such a mode.
+fn runnable(path: &Path) -> Result<(), Failure> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(path, mode).map_err(|error| unwritten(path, &error))?;
+    }
+    let _ = path;
+    Ok(())
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> Failure {

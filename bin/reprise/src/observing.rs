@@ -6,6 +6,7 @@ use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::{Publisher, now_ms};
 use reprise_api::served::{Exposed, Facts, Metrics, Served};
 use reprise_api::server::{self, Endpoint, Limits, Token};
+use reprise_api::state::ReadAccount;
 use reprise_jobs::Queue;
 use reprise_node::event::Observer;
 use reprise_store::ReceiptStore;
@@ -23,6 +24,8 @@ pub(crate) struct Observed {
     pub(crate) l1: String,
     /// The name of its backend.
     pub(crate) backend: String,
+    /// How its workload's accounts are read.
+    pub(crate) accounts: Option<ReadAccount>,
     /// How many proofs run at a time.
     pub(crate) permits: usize,
     /// Its receipts.
@@ -52,7 +55,7 @@ pub(crate) fn serve(
     if observing.metrics.is_none() && observing.api.is_none() {
         return Ok(vec![]);
     }
-    let Observed { l1, backend, permits, store, jobs, fleet_metrics } = observed;
+    let Observed { l1, backend, accounts, permits, store, jobs, fleet_metrics } = observed;
     let (metered, handle) = Metered::install(store.clone()).map_err(|e| settings.refuse("metrics", e))?;
     let price_per_hour = observing.price_per_hour;
     let publisher = Publisher::new(Projection::new(permits, Window::default(), price_per_hour));
@@ -64,6 +67,7 @@ pub(crate) fn serve(
         backend,
         started_ms,
         price_per_hour,
+        accounts,
     };
     let limits = Limits::default();
     let render = Box::new(move || handle.render() + &fleet_metrics());

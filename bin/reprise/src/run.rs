@@ -15,6 +15,7 @@ use crate::cli::RunArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet;
+use crate::ledger;
 use crate::observing::{self, Observed};
 use crate::progress::{Bars, Lines};
 use crate::settings::{Linger, Settings};
@@ -48,6 +49,7 @@ pub(crate) fn run(
     let observed = Observed {
         l1: l1.name(),
         backend: backend.name(),
+        accounts: ledger::accounts(&chosen.workload),
         permits: wiring.permits,
         store: store.clone(),
         jobs,

@@ -25,7 +25,7 @@ use crate::backends::{Chosen, ProofSystems};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
-use crate::{choose, observing, stop};
+use crate::{choose, ledger, observing, stop};
 
 /// Where it is served unless the settings say it.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -53,6 +53,7 @@ pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit,
         backend: chosen.backend.name(),
         started_ms,
         price_per_hour: settings.observing.price_per_hour,
+        accounts: ledger::accounts(&chosen.workload),
     };
     let limits = Limits::default();
     let none = Box::new(|| "# a directory has no metrics: a run has, with --metrics or --api\n".to_owned());

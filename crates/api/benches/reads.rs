@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use reprise_api::served::{Facts, Served};
 use reprise_api::server::{self, Endpoint, Limits};
+use reprise_api::state::Holding;
 use reprise_api::view::View;
 use reprise_chain::dev::DevChain;
 use reprise_model::coordinate::Checkpoint;
@@ -87,6 +88,10 @@ fn main() {
         backend: "none".into(),
         started_ms: 0,
         price_per_hour: None,
+        accounts: Some(|cells| {
+            let it = reprise_ledger::Account::from_cells(cells)?;
+            Some(Holding { balance: it.balance, nonce: it.nonce, fees: it.fees })
+        }),
     };
     let store = Arc::new(Store::in_memory(Arc::new(Accepting), Options::default()).unwrap());
     let limits = Limits { rate: u32::MAX, ..Limits::default() };

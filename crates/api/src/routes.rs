@@ -82,12 +82,15 @@ pub fn api(served: Arc<Served>) -> Router {
         .routes(routes!(receipt))
         .routes(routes!(devices))
         .routes(routes!(economics))
-        .routes(routes!(account))
         .routes(routes!(resource))
         .routes(routes!(stream::events))
         .merge(transactions::routes())
         .merge(exits::routes())
         .merge(fleet::routes());
+    let described = match served.facts.accounts {
+        Some(_) => described.routes(routes!(account)),
+        None => described,
+    };
     let (router, mut document) = described.split_for_parts();
     for path in document.paths.paths.values_mut() {
         path.get.iter_mut().for_each(refusals);
@@ -302,13 +305,13 @@ fn states(served: &Served) -> Result<Arc<States>, Problem> {
     served.view().states.clone().ok_or_else(none)
 }
 
-/// An account of the ledger, with the path that proves it in the settled state root. One that does not exist has balance 0, and the
-/// path proves that it does not exist.
+/// An account, with the path that proves it in the settled state root. One that does not exist has balance 0, and the path proves
+/// that it does not exist. Served where the workload has accounts.
 #[utoipa::path(get, path = "/v1/accounts/{id}", tag = "state",
     params(("id" = String, Path, description = "Its id, with res: or without"), AccountQuery),
     responses(
         (status = OK, body = Account),
-        (status = NOT_FOUND, description = "The resource holds no account of the ledger", body = Problem, content_type = MEDIA_TYPE)
+        (status = NOT_FOUND, description = "The resource holds no account", body = Problem, content_type = MEDIA_TYPE)
     )
 )]
 async fn account(
@@ -317,7 +320,9 @@ async fn account(
     Asked(asked): Asked<AccountQuery>,
 ) -> Result<Json<Account>, Problem> {
     let (at, proved) = (asked.at.unwrap_or_default(), asked.proof.unwrap_or(true));
-    Account::read(states(&served)?.as_ref(), &id, at, proved).map(Json)
+    let none = || Problem::not_found("the workload has no accounts: /v1/resources has what it holds");
+    let read = served.facts.accounts.ok_or_else(none)?;
+    Account::read(states(&served)?.as_ref(), read, &id, at, proved).map(Json)
 }
 
 /// A resource of any workload, with the path that proves its value or its absence in the settled state root.

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use utoipa::ToSchema;
 
 use crate::publisher::now_ms;
+use crate::state::ReadAccount;
 use crate::view::{Connection, Counts, Device, Economy, Health, Queue, Tip, View};
 
 /// What does not change during a run.
@@ -28,6 +29,8 @@ pub struct Facts {
     pub started_ms: u64,
     /// What proving costs by the hour.
     pub price_per_hour: Option<f64>,
+    /// How the workload's accounts are read; none where it has none, and then no account is served.
+    pub accounts: Option<ReadAccount>,
 }
 
 /// Renders the metrics for Prometheus.

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use reprise_ledger::Account as LedgerAccount;
 use reprise_light::answer::Answer;
 use reprise_light::json::AnswerJson;
 use reprise_model::cell::Cell;
@@ -40,7 +39,21 @@ pub struct Resource {
     pub proof: AnswerJson,
 }
 
-/// An account of the ledger. One that does not exist has balance, nonce and fees 0.
+/// What an account holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holding {
+    /// Its balance, in sompi.
+    pub balance: u64,
+    /// How many messages of it took effect.
+    pub nonce: u64,
+    /// What it has set aside as the price of its messages, in sompi.
+    pub fees: u64,
+}
+
+/// Reads an account's value; `None` where it is not an account's. A workload that has none brings no such function.
+pub type ReadAccount = fn(&[Cell]) -> Option<Holding>;
+
+/// An account of the workload. One that does not exist has balance, nonce and fees 0.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Account {
     /// Whether it exists.
@@ -121,16 +134,21 @@ impl Resource {
 
 impl Account {
     /// What a version of the state holds of an account, with what proves it or without.
-    pub fn read(states: &States, id: &ResourceId, at: At, proved: bool) -> Result<Self, Problem> {
+    pub fn read(
+        states: &States,
+        read: ReadAccount,
+        id: &ResourceId,
+        at: At,
+        proved: bool,
+    ) -> Result<Self, Problem> {
         let version = Version::of(states, at)?;
         let value = version.value(id);
-        let foreign =
-            || Problem::not_found(format!("{id} holds no account of the ledger: /v1/resources has it"));
+        let foreign = || Problem::not_found(format!("{id} holds no account: /v1/resources has it"));
         let held = match &value {
-            None => LedgerAccount::default(),
-            Some(cells) => LedgerAccount::from_cells(cells).ok_or_else(foreign)?,
+            None => Holding::default(),
+            Some(cells) => read(cells).ok_or_else(foreign)?,
         };
-        let LedgerAccount { balance, nonce, fees } = held;
+        let Holding { balance, nonce, fees } = held;
         let proof = proved.then(|| AnswerJson::from(&version.answer(id)));
         let (checkpoint, carrier) = (version.checkpoint(), version.carrier());
         Ok(Self { exists: value.is_some(), balance, nonce, fees, at, checkpoint, carrier, proof })

@@ -15,7 +15,36 @@ use reprise_model::transaction::{
 
 use crate::message::Message;
 
-/// A client of a workload with messages `M`, for one rollup of it. [The page of the crate](crate) has an example.
+/// A client of a workload with messages `M`, for one rollup of it. [The page of the crate](crate) leads through its methods; here a
+/// wallet reads what it has sent, and nothing that is another rollup's:
+///
+/// ```
+/// use reprise_client::{Client, Message};
+/// use reprise_model::digest::Digest;
+/// use reprise_model::transaction::{Price, Rollup};
+/// # use reprise_model::digest::ResourceId;
+/// # use reprise_model::journal::{Outcome, TransactionEffects};
+/// # use reprise_model::processor::{Processor, ResourceView};
+/// # use reprise_model::transaction::TransactionFacts;
+/// # #[derive(Debug, PartialEq)]
+/// # struct Word(u32);
+/// # impl Message for Word {
+/// #     fn encode(&self) -> Vec<u8> { self.0.to_le_bytes().to_vec() }
+/// #     fn decode(bytes: &[u8]) -> Option<Self> { bytes.try_into().ok().map(u32::from_le_bytes).map(Self) }
+/// # }
+/// # struct Words;
+/// # impl Processor for Words {
+/// #     fn declare(&self, _: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> { Some(vec![facts.authority]) }
+/// #     fn execute(&self, _: &[u8], _: &TransactionFacts, _: &ResourceView<'_>) -> TransactionEffects {
+/// #         TransactionEffects::failure(Outcome::MALFORMED)
+/// #     }
+/// # }
+///
+/// let of = |covenant| Rollup { covenant: Digest([covenant; 32]), deposit: ResourceId([8; 32]), price: Price::FREE };
+/// let (mine, other) = (Client::<Word, _>::new(of(1), Words), Client::<Word, _>::new(of(2), Words));
+/// let payload = mine.payload(b"opening", &Word(7)).unwrap();
+/// assert_eq!((mine.read(&payload), other.read(&payload)), (Some(Word(7)), None));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client<M, P> {
     rollup: Rollup,
@@ -43,6 +72,13 @@ pub struct Sender {
 }
 
 /// Opening and message are longer than what is read of a payload.
+///
+/// ```
+/// use reprise_client::PayloadTooLong;
+///
+/// let said = PayloadTooLong { bytes: 20_000 }.to_string();
+/// assert!(said.starts_with("the payload would have 20000 bytes, and at most 16384 are read"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the payload would have {bytes} bytes, and at most {BYTES_MAX} are read: shorten the message, or spend another output"

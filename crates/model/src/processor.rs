@@ -142,7 +142,23 @@ pub struct ResourceView<'v> {
     context: Option<BlockContext>,
 }
 
-/// The transaction read a resource that it did not declare.
+/// The transaction read a resource that it did not declare. A workload that meets it fails: it declared too little.
+///
+/// ```
+/// use reprise_model::digest::ResourceId;
+/// use reprise_model::journal::{Outcome, TransactionEffects};
+/// use reprise_model::processor::{ResourceView, UndeclaredAccess};
+///
+/// fn execute(other: ResourceId, view: &ResourceView<'_>) -> TransactionEffects {
+///     match view.read(&other) {
+///         Ok(_) => TransactionEffects { outcome: Outcome::SUCCESS, writes: vec![], exits: vec![] },
+///         Err(UndeclaredAccess { .. }) => TransactionEffects::failure(Outcome::UNDECLARED_ACCESS),
+///     }
+/// }
+///
+/// let effects = execute(ResourceId([1; 32]), &ResourceView::new(&[]));
+/// assert_eq!(effects.outcome, Outcome::UNDECLARED_ACCESS);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{resource} was not declared by the transaction that reads it")]
 pub struct UndeclaredAccess {

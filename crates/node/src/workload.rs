@@ -1,6 +1,6 @@
 //! Workloads: what a rollup developer brings. The pipeline proves any of them alike.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ use crate::traffic::Traffic;
 pub struct Workload {
     name: String,
     processor: Arc<dyn Processor>,
+    meaning: TypeId,
     traffic: Option<Arc<dyn Traffic>>,
     recording: Option<&'static [u8]>,
     programs: Vec<Arc<dyn Any + Send + Sync>>,
@@ -67,9 +68,9 @@ impl Workload {
     /// The mock names its programs by the workload's name. So **change the name, or delete the data directory, when you
     /// change what the processor does**: else receipts and records of the old meaning answer for the new one. A real proof
     /// system's programs change their ids themselves.
-    pub fn new(name: impl Into<String>, processor: impl Processor + 'static) -> Self {
+    pub fn new<P: Processor + 'static>(name: impl Into<String>, processor: P) -> Self {
         let (name, processor) = (name.into(), Arc::new(processor));
-        Self { name, processor, traffic: None, recording: None, programs: vec![] }
+        Self { name, processor, meaning: TypeId::of::<P>(), traffic: None, recording: None, programs: vec![] }
     }
 
     /// The same with generated transactions, for the dev L1, simulated worlds and tests.
@@ -80,6 +81,17 @@ impl Workload {
 
     /// The same with the programs by which a proof system proves it, in the form that this proof system takes. A second
     /// value of one type replaces the first.
+    ///
+    /// ```
+    /// use reprise_ledger::Ledger;
+    /// use reprise_node::workload::Workload;
+    ///
+    /// /// The form in which some proof system takes programs.
+    /// struct Images([&'static str; 3]);
+    ///
+    /// let workload = Workload::new("coins", Ledger).with_programs(Images(["transaction", "batch", "aggregate"]));
+    /// assert_eq!(workload.programs::<Images>().unwrap().0[1], "batch");
+    /// ```
     #[must_use]
     pub fn with_programs<P: Any + Send + Sync>(mut self, programs: P) -> Self {
         self.programs.retain(|known| !known.is::<P>());
@@ -101,6 +113,19 @@ impl Workload {
     /// Its meaning.
     pub fn processor(&self) -> Arc<dyn Processor> {
         self.processor.clone()
+    }
+
+    /// Whether its meaning is a processor of this type, whatever it is called: what is made for one workload, a command or a view,
+    /// asks this and not the name.
+    ///
+    /// ```
+    /// use reprise_ledger::Ledger;
+    /// use reprise_node::workload::Workload;
+    ///
+    /// assert!(Workload::new("coins", Ledger).means::<Ledger>());
+    /// ```
+    pub fn means<P: Processor + 'static>(&self) -> bool {
+        self.meaning == TypeId::of::<P>()
     }
 
     /// Its generated transactions, if it brings any.

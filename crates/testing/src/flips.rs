@@ -33,14 +33,45 @@ use reprise_store::{Options, Store};
 #[track_caller]
 #[expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 pub fn flips_back(workload: &Workload) -> Report {
-    let dir = tempfile::tempdir().unwrap();
-    let chain = dev::flip(workload).unwrap();
-    let report = run(dir.path(), workload, chain.clone());
+    let report = twice(workload, &dev::flip(workload).unwrap());
     assert_eq!((report.reorgs, report.flips), (2, 1), "the dev chain forks, flips and flips back");
     assert_eq!(report.proofs_after_flip, 0, "a flip back costs no proof");
+    report
+}
+
+/// The same over a recorded chain: the bytes of a file that `record` wrote. Whatever the traffic draws meanwhile, the chain is the
+/// one that was recorded, so the report's `state_root` is another only where a transaction means something else than it did.
+///
+/// ```
+/// # let workload = reprise_sim::ledger::workload();
+/// // A test reads its file by `include_bytes!`.
+/// let recording = reprise_node::dev::flip(&workload).unwrap().encode();
+/// let report = reprise_testing::replays(&workload, &recording);
+/// assert_eq!(report.state_root, reprise_testing::flips_back(&workload).state_root);
+/// ```
+///
+/// # Panics
+///
+/// Where these bytes are no recording of this version, an invariant is broken, a statement is proved twice, the restart proves or
+/// executes anything, or the two end in different states.
+#[track_caller]
+#[expect(clippy::panic, reason = "a test fails by a panic")]
+pub fn replays(workload: &Workload, recording: &[u8]) -> Report {
+    match Recording::decode(recording, Path::new("the recording of the test")) {
+        Ok(chain) => twice(workload, &chain),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A run and a restart over what it has stored.
+#[track_caller]
+#[expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+fn twice(workload: &Workload, chain: &Recording) -> Report {
+    let dir = tempfile::tempdir().unwrap();
+    let report = run(dir.path(), workload, chain.clone());
     assert_eq!(report.prove_calls, report.proved.total(), "every statement is proved once");
     assert!(report.settlements > 0, "something is settled");
-    let again = run(dir.path(), workload, chain);
+    let again = run(dir.path(), workload, chain.clone());
     assert_eq!((again.prove_calls, again.executed), (0, 0), "a restart proves and executes nothing again");
     assert_eq!(again.state_root, report.state_root, "a restart ends in the same state");
     report

@@ -8,6 +8,7 @@
 //! | [`Sandbox`] | what a transaction means: plain execution, one after another |
 //! | [`Blocks`] | native execution and the programs agree on generated blocks; the workload is deterministic, stays within the bounds and does not panic |
 //! | [`flips_back`] | a real node over a chain that forks, flips and flips back: no proof is made twice, and a replay makes none |
+//! | [`replays`] | the same over a chain that was recorded once: whoever changes what a transaction means sees it |
 //! | [`Worlds`] | the pipeline in simulated worlds: forks, kills, power cuts, full disks, lying and hanging provers, a slow L1 |
 //!
 //! ```
@@ -36,6 +37,6 @@ pub use reprise_node::workload::Workload;
 pub use reprise_sim::scenario::Fault;
 
 pub use crate::blocks::{Agreement, Blocks, Disagreement, Execute};
-pub use crate::flips::flips_back;
+pub use crate::flips::{flips_back, replays};
 pub use crate::sandbox::Sandbox;
 pub use crate::worlds::{Worlds, WorldsFailed};

@@ -12,9 +12,10 @@ use reprise_model::digest::ResourceId;
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
 use reprise_model::transaction::TransactionFacts;
+use reprise_node::dev;
 use reprise_node::rng::Rng;
 use reprise_node::traffic::{Draft, State, Traffic};
-use reprise_testing::{Blocks, Disagreement, Fault, Workload, Worlds, WorldsFailed, flips_back};
+use reprise_testing::{Blocks, Disagreement, Fault, Workload, Worlds, WorldsFailed, flips_back, replays};
 
 /// Writes what `word` gives to the value of whoever signs.
 struct Writes(fn(&[u8]) -> Option<u32>);
@@ -73,6 +74,20 @@ fn a_sound_workload_passes_every_test() {
     let sums = Worlds::of(&workload).seeds(1..5).blocks(60).check();
     assert_eq!((sums.worlds, sums.violations), (4, 0));
     assert!(sums.outcomes[&0] > 0 && sums.outcomes[&Outcome::FIRST_OF_WORKLOAD] > 0, "{sums:?}");
+}
+
+#[test]
+fn a_change_of_meaning_shows_in_the_state_that_a_recorded_chain_ends_in() {
+    let recording = dev::flip(&workload(sound)).unwrap().encode();
+    let report = replays(&workload(sound), &recording);
+    assert_eq!((report.flips, report.proofs_after_flip), (1, 0));
+    assert_eq!(report.state_root, flips_back(&workload(sound)).state_root);
+    let other = |message: &[u8]| sound(message).map(|word| word + 1);
+    assert_ne!(replays(&workload(other), &recording).state_root, report.state_root);
+    let mut older = recording;
+    older[8] -= 1;
+    let refused = std::panic::catch_unwind(|| replays(&workload(sound), &older)).unwrap_err();
+    assert!(refused.downcast_ref::<String>().unwrap().contains("record it again"), "{refused:?}");
 }
 
 #[test]

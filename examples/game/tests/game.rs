@@ -13,7 +13,7 @@ use reprise_example_game::semantics::{
 };
 use reprise_example_game::workload;
 use reprise_model::journal::Outcome;
-use reprise_testing::{Blocks, Fault, Sandbox, Worlds, flips_back};
+use reprise_testing::{Blocks, Fault, Sandbox, Worlds, flips_back, replays};
 
 const GAME: ResourceId = ResourceId([1; 32]);
 
@@ -121,6 +121,13 @@ fn generated_blocks_are_proved_as_they_are_executed() {
 #[test]
 fn a_flip_back_costs_no_proof() {
     flips_back(&workload());
+}
+
+#[test]
+fn the_recorded_flip_ends_in_the_state_that_it_ended_in_when_it_was_recorded() {
+    let report = replays(&workload(), include_bytes!("../recordings/flip.reprise"));
+    assert_eq!((report.reorgs, report.flips, report.proofs_after_flip), (2, 1, 0));
+    assert_eq!(report.state_root, include_str!("../recordings/flip.root").trim());
 }
 
 #[test]

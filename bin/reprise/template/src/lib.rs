@@ -1,13 +1,23 @@
 //! The rollup as a value: its semantics, and transactions that its users might send.
 
-use {{ident}}_semantics::{Action, Counter, Counters, Message};
 use reprise::{Draft, ResourceId, Rng, State, Traffic, Workload, account};
 use reprise_client::Message as _;
+
+use {{ident}}_semantics::{Action, Counter, Counters, Message};
 
 /// The rollup. Give it another name when you change what a transaction means: what the mock has proved of the old meaning
 /// answers for the old name only.
 pub fn workload() -> Workload {
-    Workload::new("{{name}}", Counters).with_traffic(Users)
+    let workload = Workload::new("{{name}}", Counters).with_traffic(Users);
+    #[cfg(feature = "miden")]
+    let workload = workload.with_programs(miden());
+    workload
+}
+
+/// What a transaction means, for Miden: a second writing of `semantics`, which `tests/miden.rs` holds to the first.
+#[cfg(feature = "miden")]
+pub fn miden() -> reprise_miden::Sources {
+    reprise_miden::Sources::of(include_str!("../miden/workload.masm"))
 }
 
 /// Three users and four counters.

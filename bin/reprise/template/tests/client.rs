@@ -1,11 +1,12 @@
 //! The typed client: what it says will happen is what happens.
 
-use {{ident}}_semantics::{Action, Counter, Counters, Message};
 use reprise::{ResourceId, account};
 use reprise_client::{Client, Sender, Value as _};
 use reprise_model::digest::Digest;
 use reprise_model::transaction::{Price, Rollup};
 use reprise_testing::Sandbox;
+
+use {{ident}}_semantics::{Action, Counter, Counters, Message};
 
 #[test]
 fn what_a_client_foresees_is_what_happens() {

@@ -1,7 +1,8 @@
 //! The rollup through everything that an L1, a disk and a prover can do to it.
 
+use reprise_testing::{Blocks, Fault, Worlds, flips_back, replays};
+
 use {{ident}}::workload;
-use reprise_testing::{Blocks, Fault, Worlds, flips_back};
 
 #[test]
 fn generated_blocks_are_proved_as_they_are_executed() {
@@ -12,6 +13,15 @@ fn generated_blocks_are_proved_as_they_are_executed() {
 #[test]
 fn a_flip_back_costs_no_proof_and_a_restart_proves_nothing() {
     flips_back(&workload());
+}
+
+#[test]
+fn a_recorded_chain_ends_in_the_state_that_it_ended_in_when_it_was_recorded() {
+    let report = replays(&workload(), include_bytes!("../recordings/flip.reprise"));
+    assert_eq!((report.flips, report.proofs_after_flip), (1, 0));
+    // Another root means that a transaction means something else than it did. Where you want that, record the chain again and put
+    // the new root there: the README says how.
+    assert_eq!(report.state_root, include_str!("../recordings/flip.root").trim());
 }
 
 #[test]

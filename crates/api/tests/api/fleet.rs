@@ -35,6 +35,7 @@ fn node(jobs: Option<Queue>, token: bool) -> SocketAddr {
         backend: "mock".into(),
         started_ms: 0,
         price_per_hour: None,
+        accounts: None,
     };
     let backend = Arc::new(MockBackend::new(
         MockConfig::default(),

@@ -8,11 +8,15 @@ use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::Publisher;
 use reprise_api::served::{Facts, Served};
 use reprise_api::server::{self, Endpoint, Limits, ServeError, Token};
+use reprise_api::state::{Holding, ReadAccount};
+use reprise_ledger::Account;
 use reprise_light::answer::Answer;
 use reprise_light::json::AnswerJson;
+use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::exit::{Exit, Payee, ScriptClass, Sibling, Tree};
 use reprise_model::hash::Blake3;
+use reprise_node::traffic::account;
 
 use crate::client::{answer, connect, get, request};
 use crate::fixture::{Setup, flip, run};
@@ -26,6 +30,16 @@ struct Node {
 }
 
 fn node(limits: Limits, token: Option<Token>) -> Node {
+    node_of(Some(held), limits, token)
+}
+
+/// What an account of the ledger holds.
+fn held(cells: &[Cell]) -> Option<Holding> {
+    let Account { balance, nonce, fees } = Account::from_cells(cells)?;
+    Some(Holding { balance, nonce, fees })
+}
+
+fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>) -> Node {
     let mut publisher = Publisher::new(Projection::new(1, Window::default(), None));
     let views = publisher.views();
     let (_, store, dir) = run(flip(), &Setup::default(), &mut publisher);
@@ -36,6 +50,7 @@ fn node(limits: Limits, token: Option<Token>) -> Node {
         backend: "mock".into(),
         started_ms: 0,
         price_per_hour: None,
+        accounts,
     };
     let served = Served::new(
         facts,
@@ -49,6 +64,35 @@ fn node(limits: Limits, token: Option<Token>) -> Node {
     let address = endpoint.address();
     server::serve(vec![endpoint]).unwrap();
     Node { address, _dir: dir }
+}
+
+#[test]
+fn accounts_are_served_where_the_workload_has_them_and_as_it_reads_them() {
+    let documented = |node: &Node| {
+        let document = get(node.address, "/openapi.json").json();
+        !document["paths"]["/v1/accounts/{id}"].is_null()
+    };
+    let id = ResourceId([0x5a; 32]);
+    let without = node_of(None, Limits::default(), None);
+    assert!(!documented(&without));
+    assert_eq!(get(without.address, &format!("/v1/accounts/{id}")).status, 404);
+    assert_eq!(
+        get(without.address, &format!("/v1/resources/{id}")).status,
+        200,
+        "any workload has resources"
+    );
+    // An account of whoever deposited in the chain: what is no account to the reader is refused, not shown as one.
+    let with = node(Limits::default(), None);
+    let other = node_of(Some(|_| None), Limits::default(), None);
+    assert!(documented(&with) && documented(&other));
+    let shown = |id: &str| get(with.address, &format!("/v1/accounts/{id}?at=tip")).json();
+    let owners =
+        ["alice", "bob", "carol", "dave", "erin", "frank"].map(|name| account(name).digest().to_hex());
+    let holder = owners.iter().find(|id| shown(id)["balance"].as_u64() > Some(0)).unwrap();
+    assert_eq!(shown(holder)["exists"], true);
+    let refused = get(other.address, &format!("/v1/accounts/{holder}?at=tip"));
+    assert_eq!(refused.problem(), (404, "urn:reprise:not-found".into()));
+    assert_eq!(get(other.address, &format!("/v1/accounts/{id}?at=tip")).json()["exists"], false);
 }
 
 #[test]
@@ -272,6 +316,7 @@ fn an_address_of_other_machines_needs_a_token_and_a_token_cannot_be_guessed() {
         backend: "mock".into(),
         started_ms: 0,
         price_per_hour: None,
+        accounts: None,
     };
     let served = Served::new(facts, views, Box::new(String::new), store, None, 1);
     let open = Endpoint::api("0.0.0.0:0".parse().unwrap(), served, None, Limits::default());
