@@ -71,8 +71,9 @@ impl Hasher for Blake3 {
     }
 
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
-        let mut hasher = derivation::NODE.hasher();
-        hasher.update(&left.0).update(&right.0);
-        Digest(*hasher.finalize().as_bytes())
+        let mut pair = [0; 64];
+        pair[..32].copy_from_slice(&left.0);
+        pair[32..].copy_from_slice(&right.0);
+        Digest(*derivation::NODE.hasher().update(&pair).finalize().as_bytes())
     }
 }
