@@ -22,7 +22,7 @@
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
 //! | once faults stop, everything is proved and settled | [`crate::world`] |
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
@@ -51,8 +51,10 @@ pub struct Checker {
     rotten: bool,
     permits: usize,
     jobs_max: usize,
-    /// The blocks the L1 has shown, and their heights.
+    /// The blocks the L1 has shown lately, and their heights.
     heights: HashMap<BlockHash, u64>,
+    /// The same, in the order in which they were first shown.
+    shown: VecDeque<BlockHash>,
     /// Everything below this is final, and settled by a settlement that is final, as the L1 has it.
     prunable: Checkpoint,
     /// Statements whose write was acknowledged, and their coordinates.
@@ -63,7 +65,12 @@ pub struct Checker {
     late: HashSet<StatementId>,
     /// The running proofs of this process.
     running: HashSet<StatementId>,
-    begun: HashMap<StatementId, u64>,
+    /// The statements that a proof was begun for, without the oldest that are pruned.
+    begun: HashSet<StatementId>,
+    /// How many statements that ever were.
+    distinct: u64,
+    /// The statements whose receipts were pruned, the oldest first.
+    pruned: VecDeque<StatementId>,
     orphaned: HashMap<BlockHash, Vec<StatementId>>,
     /// The statements stored in this process.
     fresh: HashSet<StatementId>,
@@ -80,6 +87,12 @@ pub struct Checker {
     /// The counts.
     pub counts: Counts,
 }
+
+/// How many blocks are known by their heights: far more than any place still names.
+const SHOWN_MAX: usize = 200_000;
+
+/// How many pruned statements are remembered.
+const PRUNED_MAX: usize = 50_000;
 
 /// Why a receipt may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +154,15 @@ impl Checker {
             permits,
             jobs_max: jobs_max.max(permits + 1),
             heights: HashMap::new(),
+            shown: VecDeque::new(),
             prunable: Checkpoint(0),
             acknowledged: HashMap::new(),
             excused: HashMap::new(),
             late: HashSet::new(),
             running: HashSet::new(),
-            begun: HashMap::new(),
+            begun: HashSet::new(),
+            distinct: 0,
+            pruned: VecDeque::new(),
             orphaned: HashMap::new(),
             fresh: HashSet::new(),
             back: HashSet::new(),
@@ -190,7 +206,15 @@ impl Checker {
 
     /// The L1 shows a block.
     pub fn shown(&mut self, block: BlockHash, height: u64) {
-        self.heights.insert(block, height);
+        if self.heights.insert(block, height).is_none() {
+            self.shown.push_back(block);
+        }
+        while self.shown.len() > SHOWN_MAX
+            && let Some(oldest) = self.shown.pop_front()
+        {
+            self.heights.remove(&oldest);
+            self.orphaned.remove(&oldest);
+        }
     }
 
     /// The L1 has finalized a settlement: everything below may be pruned.
@@ -271,7 +295,7 @@ impl Checker {
 
     /// Distinct statements that a proof was begun for.
     pub fn distinct(&self) -> u64 {
-        self.begun.len() as u64
+        self.distinct
     }
 
     fn on_proving(&mut self, id: StatementId) {
@@ -279,7 +303,7 @@ impl Checker {
             self.broken("a valid proof that comes late is kept", id);
         }
         self.counts.begun += 1;
-        *self.begun.entry(id).or_default() += 1;
+        self.distinct += u64::from(self.begun.insert(id));
         self.counts.after_prune += u64::from(self.excused.get(&id) == Some(&Excuse::Pruned));
         if !self.running.insert(id) {
             self.broken("one proof a statement", id);
@@ -315,8 +339,23 @@ impl Checker {
             self.broken("only what is finally settled is pruned", format!("{floor} is not below {prunable}"));
         }
         let used = |places: &BTreeSet<Coordinate>| places.iter().any(|place| place.checkpoint >= floor);
-        let gone = self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id);
-        self.excused.extend(gone.map(|id| (id, Excuse::Pruned)));
+        // In an order of their own: a map has none.
+        let gone: BTreeSet<StatementId> =
+            self.acknowledged.extract_if(|_, places| !used(places)).map(|(id, _)| id).collect();
+        for id in gone {
+            self.excused.insert(id, Excuse::Pruned);
+            self.pruned.push_back(id);
+        }
+        // One that is begun again after so long counts as another statement.
+        while self.pruned.len() > PRUNED_MAX
+            && let Some(oldest) = self.pruned.pop_front()
+        {
+            if self.excused.get(&oldest) == Some(&Excuse::Pruned) {
+                self.excused.remove(&oldest);
+                self.begun.remove(&oldest);
+                self.back.remove(&oldest);
+            }
+        }
     }
 
     fn on_pruned(&mut self) {

@@ -1,30 +1,30 @@
-//! What survives a crash: the store's directory on a simulated disk, and the batch records.
+//! What survives a crash: the data directory of a node on a simulated disk, with its receipts and its batch records.
 //!
 //! A killed process leaves what it has written. A power cut leaves what was synced, and any part of the rest
-//! ([`reprise_store::simulated`]). A process can also be stopped within any write, sync or rename of its store.
+//! ([`reprise_store::simulated`]). A process can also be stopped within any write, sync or rename.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use reprise_disk::log::LogError;
-use reprise_model::coordinate::Checkpoint;
-use reprise_scheduler::record::{BatchRecord, RecordLog};
+use reprise_disk::data_dir::{DataDir, LockError};
 use reprise_store::medium::{Medium, Opening};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 
 use reprise_node::rng::Rng;
 
-/// The directory of the receipt store.
-pub const RECEIPTS: &str = "/receipts";
+/// The data directory.
+const DIRECTORY: &str = "/node";
 
-/// A disk, and the records beside it.
+/// A disk.
 pub struct Disk {
     medium: Mutex<SimulatedDisk>,
-    records: Mutex<Vec<BatchRecord>>,
     full: AtomicBool,
-    refused: AtomicU64,
+    /// How often it was full.
+    filled: AtomicU64,
+    /// How often its receipts were deleted: each time they begin in another folder.
+    wiped: AtomicU64,
 }
 
 impl std::fmt::Debug for Disk {
@@ -37,9 +37,9 @@ impl Default for Disk {
     fn default() -> Self {
         Self {
             medium: Mutex::new(empty()),
-            records: Mutex::default(),
             full: AtomicBool::new(false),
-            refused: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
+            wiped: AtomicU64::new(0),
         }
     }
 }
@@ -47,14 +47,24 @@ impl Default for Disk {
 fn empty() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     // An empty disk has room for a directory.
-    let _ = disk.make_directory(Path::new(RECEIPTS)).and_then(|()| disk.sync_directory(Path::new("/")));
+    let _ = disk.make_directory(Path::new(DIRECTORY)).and_then(|()| disk.sync_directory(Path::new("/")));
     disk
 }
 
 impl Disk {
+    /// The folder of the receipts.
+    pub fn receipts(&self) -> PathBuf {
+        Path::new(DIRECTORY).join(format!("receipts-{}", self.wiped.load(Ordering::Relaxed)))
+    }
+
     /// The medium that a process opens its store on.
     pub fn medium(&self) -> SimulatedDisk {
         self.medium.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The data directory, held by one more process.
+    pub fn hold(&self) -> Result<DataDir, LockError> {
+        DataDir::lock_on(Arc::new(self.medium()), Path::new(DIRECTORY))
     }
 
     /// Ends the process, or with a seed the machine by a power cut.
@@ -65,14 +75,19 @@ impl Disk {
             None => medium.crash(),
         };
         drop(medium);
-        self.fill(self.full.load(Ordering::Relaxed));
+        self.refuse_writes();
     }
 
     /// Makes the disk full, or gives it room again.
     pub fn fill(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+        self.filled.fetch_add(u64::from(full), Ordering::Relaxed);
+        self.refuse_writes();
+    }
+
+    fn refuse_writes(&self) {
         let medium = self.medium();
-        if full {
+        if self.full.load(Ordering::Relaxed) {
             for operation in [Operation::Write, Operation::Make] {
                 medium.fail(operation, 0, u64::MAX, io::ErrorKind::StorageFull);
             }
@@ -81,14 +96,14 @@ impl Disk {
         }
     }
 
-    /// How often a full disk refused something.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+    /// How often it was full.
+    pub fn filled(&self) -> u64 {
+        self.filled.load(Ordering::Relaxed)
     }
 
     /// Flips one bit of the receipt log. Returns whether there was one.
     pub fn flip_bit(&self, rng: &mut Rng) -> bool {
-        let (medium, log) = (self.medium(), Path::new(RECEIPTS).join("log"));
+        let (medium, log) = (self.medium(), self.receipts().join("log"));
         let mut names = medium.list(&log).unwrap_or_default();
         names.sort_unstable();
         let flip = |name: &String, rng: &mut Rng| -> io::Result<bool> {
@@ -110,65 +125,19 @@ impl Disk {
 
     /// Deletes every receipt.
     pub fn wipe(&self) {
-        *self.medium.lock().unwrap_or_else(PoisonError::into_inner) = empty();
-        self.fill(self.full.load(Ordering::Relaxed));
+        let (medium, receipts) = (self.medium(), self.receipts());
+        for folder in [receipts.join("log"), receipts] {
+            for name in medium.list(&folder).unwrap_or_default() {
+                // The new folder is another one: what cannot be removed is never read again.
+                let _ = medium.remove(&folder.join(name));
+            }
+        }
+        self.wiped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Deletes everything.
     pub fn lose(&self) {
-        self.wipe();
-        self.records().clear();
-    }
-
-    fn records(&self) -> MutexGuard<'_, Vec<BatchRecord>> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The batch records, as one process holds them. An append is durable when it returns, and whole or not at all.
-#[derive(Debug, Clone)]
-pub struct Records {
-    disk: Arc<Disk>,
-    ended: Arc<AtomicBool>,
-}
-
-impl Records {
-    /// The records of a new process.
-    pub fn new(disk: Arc<Disk>) -> Self {
-        Self { disk, ended: Arc::new(AtomicBool::new(false)) }
-    }
-
-    /// The process has ended: its appends fail from here on.
-    pub fn end_process(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
-}
-
-impl RecordLog for Records {
-    fn append(&mut self, records: &[&BatchRecord]) -> Result<(), LogError> {
-        let refused = |source: io::Error| LogError::Io {
-            path: PathBuf::from("(simulated)"),
-            action: "write",
-            what: "batch records",
-            source,
-        };
-        if self.ended.load(Ordering::Relaxed) || self.disk.medium().is_stopped() {
-            return Err(refused(io::Error::other("the process has ended")));
-        }
-        if self.disk.full.load(Ordering::Relaxed) {
-            self.disk.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(refused(io::ErrorKind::StorageFull.into()));
-        }
-        self.disk.records().extend(records.iter().map(|record| (*record).clone()));
-        Ok(())
-    }
-
-    fn load(&self) -> Result<Vec<BatchRecord>, LogError> {
-        Ok(self.disk.records().clone())
-    }
-
-    fn drop_up_to(&mut self, checkpoint: Checkpoint) -> Result<(), LogError> {
-        self.disk.records().retain(|record| record.block.metadata.checkpoint > checkpoint);
-        Ok(())
+        *self.medium.lock().unwrap_or_else(PoisonError::into_inner) = empty();
+        self.refuse_writes();
     }
 }

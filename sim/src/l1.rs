@@ -3,7 +3,7 @@
 //! A node follows the first miner. Nothing here uses the code under test, except the covenant, which is the
 //! [`Overlay`], and the [`Oracle`], which executes sequentially.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +13,7 @@ use reprise_chain::overlay::Overlay;
 use reprise_chain::recording::Lane;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
 use reprise_model::context::BlockContext;
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::journal::Outcome;
 use reprise_model::processor::Processor;
@@ -23,26 +24,39 @@ use reprise_node::violation::Violation;
 
 use reprise_node::rng::Rng;
 
+use crate::track::Track;
+
 /// What a workload must keep.
 pub const NO_PANIC: &str = "the workload does not panic";
 
-/// A settled state, and how many settlements led to it.
-type Judged = ((Digest, Digest), usize);
+/// What is settled after a block.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    state: (Digest, Digest),
+    /// How many settlements led to it.
+    count: usize,
+    /// The height of the block that the last one ends in.
+    end: Option<u64>,
+}
 
 /// The L1.
 pub struct L1 {
     chain: DevChain,
     miners: Vec<BlockHash>,
-    /// The first miner's chain from the root.
-    canonical: Vec<BlockHash>,
+    /// The first miner's chain, from the root or from what was forgotten.
+    canonical: Track,
+    /// The blocks that were mined and not forgotten, by height.
+    heights: BTreeSet<(u64, BlockHash)>,
+    /// The transitions that were settled in forgotten blocks.
+    settled_before: Vec<(Digest, Digest)>,
     processor: Arc<dyn Processor>,
     traffic: Arc<dyn Traffic>,
     /// The state after each block, over which transactions are drawn.
     states: HashMap<BlockHash, State>,
     /// The settlements of each block that was ever canonical.
     settled: HashMap<BlockHash, Vec<ObservedSettlement>>,
-    /// After each canonical block: the settled state, and how many settlements there are up to it.
-    judged: Vec<Judged>,
+    /// What is settled after each block of `canonical`.
+    judged: VecDeque<Judged>,
     overlay: Arc<Mutex<Overlay>>,
     oracle: Oracle,
     rng: Rng,
@@ -87,12 +101,14 @@ impl L1 {
         let root = chain.root();
         Self {
             miners: vec![root; miners.max(1) as usize],
-            canonical: vec![root],
+            canonical: Track::new(0, root),
+            heights: BTreeSet::new(),
+            settled_before: vec![],
             processor,
             traffic,
             states: HashMap::from([(root, State::default())]),
             settled: HashMap::new(),
-            judged: vec![(genesis, 0)],
+            judged: VecDeque::from([Judged { state: genesis, count: 0, end: None }]),
             overlay: Arc::new(Mutex::new(overlay)),
             oracle,
             rng: Rng::of(seed, "l1"),
@@ -145,15 +161,52 @@ impl L1 {
         self.miners.len()
     }
 
-    /// The first miner's chain, from the root.
-    pub fn canonical(&self) -> &[BlockHash] {
+    /// The first miner's chain, from the root or from what was forgotten.
+    pub fn canonical(&self) -> &Track {
         &self.canonical
+    }
+
+    /// The block that everything builds on.
+    pub fn root_header(&self) -> ChainBlockMetadata {
+        self.chain.chain_root().metadata
     }
 
     /// The height of a block above the root.
     pub fn height(&self, block: &BlockHash) -> Option<u64> {
-        let root = self.header(&self.canonical[0])?;
-        Some(self.header(block)?.blue_score - root.blue_score)
+        Some(self.header(block)?.blue_score - self.root_header().blue_score)
+    }
+
+    /// Up to which height everything is settled by settlements in canonical blocks up to this one.
+    pub fn settled_by(&self, height: u64) -> Option<u64> {
+        let at = height.checked_sub(self.canonical.floor())?;
+        self.judged.get(usize::try_from(at).ok()?)?.end
+    }
+
+    /// Forgets every block below a height, on all forks, as far as it is settled. No machine asks for it again.
+    pub fn forget_below(&mut self, height: u64) {
+        let (tip, _) = self.canonical.tip();
+        let Some(floor) = self.settled_by(height.min(tip)).map(|end| end.min(height)) else { return };
+        let Some(lowest) = self.canonical.at(floor).copied() else { return };
+        let above = self.heights.split_off(&(floor, BlockHash::default()));
+        let below = std::mem::replace(&mut self.heights, above);
+        self.lock().forget_below(&lowest, below.iter().map(|(_, block)| block));
+        let gone = (floor - self.canonical.floor()) as usize;
+        for block in self.canonical.blocks().take(gone) {
+            let settled = self.settled.get(block).into_iter().flatten();
+            self.settled_before.extend(settled.map(transition_of));
+        }
+        self.canonical.drop_below(floor);
+        self.judged.drain(..gone);
+        for (_, block) in below {
+            self.chain.forget(&block);
+            self.states.remove(&block);
+            self.settled.remove(&block);
+            self.mined_us.remove(&block);
+        }
+        let chain = &self.chain;
+        self.left.retain(|tip| chain.block(tip).is_some());
+        self.oracle.finalize(Checkpoint(floor));
+        self.oracle.prune_below(Checkpoint(floor));
     }
 
     /// The header of a block that was mined, or of the root.
@@ -172,14 +225,15 @@ impl L1 {
         self.oracle.root()
     }
 
-    /// The settlements of the canonical chain, in order.
-    pub fn settlements(&self) -> Vec<ObservedSettlement> {
-        self.canonical.iter().filter_map(|block| self.settled.get(block)).flatten().cloned().collect()
+    /// The transitions that are settled on the canonical chain, in order: the root before and after each.
+    pub fn transitions(&self) -> Vec<(Digest, Digest)> {
+        let here = self.canonical.blocks().filter_map(|block| self.settled.get(block)).flatten();
+        self.settled_before.iter().copied().chain(here.map(transition_of)).collect()
     }
 
     /// How many there are.
     pub fn settled_count(&self) -> usize {
-        self.judged.last().map_or(0, |(_, count)| *count)
+        self.judged.back().map_or(0, |judged| judged.count)
     }
 
     /// Mines a block on the tip of `miner`; `busy_percent` of them carry lane transactions.
@@ -193,7 +247,7 @@ impl L1 {
         let busy = self.rng.percent(busy_percent);
         let count = if busy { 1 + self.rng.among(0..4) } else { 0 };
         let context = self.chain.context_on(&parent);
-        let ancestors = self.ancestors(parent, 40);
+        let ancestors = if count > 0 { self.ancestors(parent, 40) } else { HashSet::new() };
         let mut accepted: Vec<LaneTransaction> = vec![];
         for _ in 0..count {
             let shared = if self.rng.percent(35) { self.shared(&ancestors, &accepted) } else { None };
@@ -210,6 +264,8 @@ impl L1 {
         let fresh = accepted.clone();
         let block = self.chain.mine(parent, self.mined, accepted);
         self.mined += 1;
+        let height = self.height(&block);
+        self.heights.extend(height.map(|height| (height, block)));
         self.mined_us.insert(block, self.now_us);
         self.states.insert(block, state);
         self.recent.extend(fresh.into_iter().map(|transaction| (block, transaction)));
@@ -278,27 +334,27 @@ impl L1 {
     /// Shows a withheld branch to every miner. It forks off `depth` below the tip and is one block longer than the
     /// canonical chain; it is a branch that was canonical before, if there is one that deep.
     pub fn reveal(&mut self, depth: u64, busy_percent: u64) {
-        let tip = self.canonical.len() as u64 - 1;
-        let depth = depth.min(tip);
+        let (tip, _) = self.canonical.tip();
+        let depth = depth.min(tip - self.canonical.floor());
         if depth == 0 {
             return;
         }
-        let canonical: HashSet<BlockHash> = self.canonical.iter().copied().collect();
+        let is_canonical = |l1: &Self, block: &BlockHash| {
+            l1.height(block).is_some_and(|height| l1.canonical.at(height) == Some(block))
+        };
         let fork_of = |l1: &Self, block: BlockHash| {
             let parent = |block: &BlockHash| l1.chain.block(block).map(|block| block.metadata.parent_hash);
-            std::iter::successors(Some(block), parent).find(|at| canonical.contains(at))
+            std::iter::successors(Some(block), parent).find(|at| is_canonical(l1, at))
         };
         let deep = |l1: &Self, block: BlockHash| {
             let fork = fork_of(l1, block).and_then(|fork| l1.height(&fork));
             fork.is_some_and(|fork| fork + depth >= tip)
         };
-        let known: Vec<BlockHash> =
-            self.left.iter().copied().filter(|tip| !canonical.contains(tip) && deep(self, *tip)).collect();
+        let left = self.left.iter().copied();
+        let known: Vec<BlockHash> = left.filter(|tip| !is_canonical(self, tip) && deep(self, *tip)).collect();
         let back = self.rng.percent(60);
-        let mut at = match known.last() {
-            Some(left) if back => *left,
-            _ => self.canonical[(tip - depth) as usize],
-        };
+        let fork = self.canonical.at(tip - depth).copied();
+        let Some(mut at) = known.last().copied().filter(|_| back).or(fork) else { return };
         while self.height(&at).is_some_and(|height| height <= tip) {
             at = self.mine_on(at, busy_percent);
         }
@@ -309,8 +365,8 @@ impl L1 {
 
     fn adopt(&mut self, tip: BlockHash) {
         let place = |l1: &Self, block: &BlockHash| {
-            let place = l1.height(block)? as usize;
-            (l1.canonical.get(place) == Some(block)).then_some(place)
+            let height = l1.height(block)?;
+            (l1.canonical.at(height) == Some(block)).then_some(height)
         };
         let mut joining = vec![];
         let mut at = tip;
@@ -319,8 +375,8 @@ impl L1 {
             at = block.metadata.parent_hash;
         }
         joining.reverse();
-        let kept = place(self, &at).map_or(1, |place| place + 1);
-        let removed: Vec<BlockHash> = self.canonical.drain(kept..).rev().collect();
+        let kept = place(self, &at).unwrap_or(self.canonical.floor());
+        let removed = self.canonical.remove_above(kept);
         if let Some(tip) = removed.first() {
             self.reorgs += 1;
             self.deepest = self.deepest.max(removed.len() as u64);
@@ -329,7 +385,7 @@ impl L1 {
             self.left.push(*tip);
         }
         self.oracle.roll_back(removed.len());
-        self.judged.truncate(kept);
+        self.judged.truncate((kept - self.canonical.floor()) as usize + 1);
         let mut event = SourceEvent { removed, added: joining };
         let followed = self.lock().follow(&mut event);
         if let Err(error) = followed {
@@ -347,18 +403,20 @@ impl L1 {
 
     /// Checks that the settlements of the next canonical block go on from the last ones and agree with a sequential execution.
     fn judge(&mut self, settlements: &[ObservedSettlement]) {
-        let (mut last, count) = self.judged.last().copied().unwrap_or_default();
+        // What is settled after the highest block is never forgotten.
+        let Some(mut last) = self.judged.back().copied() else { return };
         for settlement in settlements {
             let transition = settlement.journal.transition;
-            if (transition.root_before, transition.tip_before) != last {
+            if (transition.root_before, transition.tip_before) != last.state {
                 self.broken("settlements are gapless", settlement.statement);
             }
-            if self.oracle.root_at(&settlement.end_block) != Some(transition.root_after) {
+            if !self.oracle.gives(&settlement.end_block, transition.root_after) {
                 self.broken("a settled root is that of a plain execution", settlement.end_block);
             }
-            last = (transition.root_after, transition.tip_after);
+            last.state = (transition.root_after, transition.tip_after);
+            last.end = self.height(&settlement.end_block).or(last.end);
         }
-        self.judged.push((last, count + settlements.len()));
+        self.judged.push_back(Judged { count: last.count + settlements.len(), ..last });
     }
 
     fn broken(&mut self, promise: &'static str, by: impl ToString) {
@@ -368,4 +426,9 @@ impl L1 {
     fn lock(&self) -> MutexGuard<'_, Overlay> {
         self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn transition_of(settlement: &ObservedSettlement) -> (Digest, Digest) {
+    let transition = settlement.journal.transition;
+    (transition.root_before, transition.root_after)
 }

@@ -11,6 +11,7 @@
 //! | [`scenario`] | the parameters of a world, drawn from its seed |
 //! | [`world`] | one queue of events, and their effects |
 //! | [`l1`] | miners, forks, a covenant, a sequential execution |
+//! | [`track`] | one chain by height |
 //! | [`machine`] | a process with the real pipeline, with an executor in simulated time |
 //! | [`prover`] | a mock prover that fails on request |
 //! | [`disk`] | what survives a crash |
@@ -32,4 +33,5 @@ pub mod machine;
 pub mod prover;
 pub mod scenario;
 pub mod sizing;
+pub mod track;
 pub mod world;

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::Overlay;
+use reprise_disk::data_dir::LockError;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::StatementId;
@@ -28,16 +29,17 @@ use reprise_scheduler::snapshot::{Reader, SettledPosition, Snapshot};
 use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 use reprise_store::disk::DiskEngine;
 use reprise_store::policy::WriterMode;
-use reprise_store::port::{Filter, NewEntry};
-use reprise_store::simulated::SimulatedDisk;
+use reprise_store::port::{Filter, Floor, NewEntry};
+use reprise_store::simulated::{Operation, SimulatedDisk};
 use reprise_store::{OpenError, Options, ReceiptStore, Store};
 
 use crate::checks::{CheckedStore, Checker, CheckerObserver, SharedChecker, lock};
 use crate::conditions::{Conditions, Situation};
-use crate::disk::{Disk, RECEIPTS, Records};
+use crate::disk::Disk;
 use crate::l1::L1;
 use crate::prover::{Prover, ProverFault};
 use crate::scenario::{Fault, Faults, Scenario};
+use crate::track::Track;
 use reprise_node::rng::Rng;
 
 /// The length of a segment of the receipt log: short, so that it is cleaned often.
@@ -51,6 +53,10 @@ pub enum Timer {
     /// The pipeline needs the time.
     Time,
 }
+
+/// What changes what is on a disk.
+const TOUCHES: [Operation; 5] =
+    [Operation::Make, Operation::Write, Operation::Truncate, Operation::Rename, Operation::Remove];
 
 /// A machine.
 pub struct Machine {
@@ -85,17 +91,19 @@ pub struct Machine {
     pub faults_hit: u64,
 }
 
+/// How many blocks it is shown at once.
+const PART_MAX: usize = 1024;
+
 /// How many snapshots a machine keeps.
 const SNAPSHOTS: usize = 2;
 
 struct Process {
     pipeline: Pipeline,
     executor: SimExecutor,
-    records: Records,
     medium: SimulatedDisk,
     store: Arc<dyn ReceiptStore>,
-    /// The chain, as the pipeline knows it.
-    seen: Vec<BlockHash>,
+    /// The chain, as the pipeline knows it, from its beginning or from what can be forgotten.
+    seen: Track,
     tickets: HashMap<u64, Pending>,
     /// The ticket of each running proof.
     proofs: HashMap<StatementId, u64>,
@@ -233,6 +241,8 @@ pub enum ProcessEnd {
     Ended(RunError),
     /// It panicked.
     Panicked(String),
+    /// Its directory cannot be held.
+    NotHeld(LockError),
     /// Its store cannot be opened.
     NotOpened(OpenError),
     /// It could not be wired.
@@ -258,8 +268,7 @@ impl Machine {
         };
         let disk = Arc::new(Disk::default());
         let checker = Checker::new(scenario.permits, scenario.tuning.engine.jobs_max, scenario.cache);
-        let root =
-            l1.header(&l1.canonical()[0]).copied().unwrap_or_else(|| unreachable!("a chain has a root"));
+        let root = l1.root_header();
         let arrive_percent = Arc::new(AtomicU64::new(if faults.has(Fault::Submission) { 60 } else { 100 }));
         Self {
             scenario: scenario.clone(),
@@ -331,7 +340,7 @@ impl Machine {
             progress.proved
                 && progress.settled
                 && process.pipeline.is_idle()
-                && process.seen == l1.canonical()
+                && process.seen.tip() == l1.canonical().tip()
                 && process.tickets.is_empty()
         })
     }
@@ -342,25 +351,16 @@ impl Machine {
     }
 
     /// Starts a process over its disk.
-    pub fn start(&mut self, now_us: u64, l1: &L1) -> Result<(), ProcessEnd> {
+    pub fn start(&mut self, now_us: u64) -> Result<(), ProcessEnd> {
         self.process_number += 1;
-        let records = Records::new(self.disk.clone());
-        let options = Options {
-            durability: self.scenario.durability,
-            verify: self.scenario.verify,
-            writer_mode: WriterMode::ByCaller,
-            memory_bytes_max: self.scenario.memory_bytes_max,
-            clock: || 0,
-            ..Options::default()
-        };
         if !self.scenario.cache {
             self.disk.wipe();
         }
         let medium = self.disk.medium();
-        let engine = DiskEngine::open_on(Arc::new(medium.clone()), Path::new(RECEIPTS), SEGMENT_BYTES_MAX);
+        let dir = self.disk.hold().map_err(ProcessEnd::NotHeld)?;
+        let records = wire::records(&dir, &self.deployment).map_err(|e| ProcessEnd::NotStarted(e.into()))?;
         let verifier = self.deployment.backend.clone();
-        let store = engine.and_then(|engine| Store::on(engine, verifier.clone(), options));
-        let store: Arc<dyn ReceiptStore> = Arc::new(store.map_err(ProcessEnd::NotOpened)?);
+        let store: Arc<dyn ReceiptStore> = Arc::new(self.open_store(&medium).map_err(ProcessEnd::NotOpened)?);
         lock(&self.checker).begins(store.clone());
         let store = Arc::new(CheckedStore::new(store, verifier, self.checker.clone()));
         let rng = Rng::of(self.rng.among(0..u64::MAX), "way");
@@ -380,16 +380,14 @@ impl Machine {
                 self.deployment.founding(root).map_err(|e| ProcessEnd::NotStarted(e.into()))?
             }
         };
-        // What lies below is final, and stays.
-        let height = origin.position.checkpoint.0 as usize;
-        let seen = l1.canonical()[..=height.min(l1.canonical().len() - 1)].to_vec();
+        let seen = Track::new(origin.position.checkpoint.0, origin.position.block.metadata.block_hash);
         let pipeline = wire::build_pipeline(
             &self.settings,
             "simulated".into(),
             origin,
             &self.deployment,
             store.clone(),
-            Box::new(records.clone()),
+            Box::new(records),
             Some(Sink::Unproven(Box::new(way))),
         );
         let pipeline = pipeline.map_err(ProcessEnd::NotStarted)?;
@@ -399,7 +397,6 @@ impl Machine {
         self.process = Some(Process {
             pipeline,
             executor: SimExecutor { now_us, began_us: now_us, calls: vec![], settled: None },
-            records,
             medium,
             store,
             seen,
@@ -412,11 +409,52 @@ impl Machine {
         Ok(())
     }
 
+    fn open_store(&self, medium: &SimulatedDisk) -> Result<Store, OpenError> {
+        let options = Options {
+            durability: self.scenario.durability,
+            verify: self.scenario.verify,
+            writer_mode: WriterMode::ByCaller,
+            memory_bytes_max: self.scenario.memory_bytes_max,
+            clock: || 0,
+            ..Options::default()
+        };
+        let on = Arc::new(medium.clone());
+        let engine = DiskEngine::open_on(on, &self.disk.receipts(), SEGMENT_BYTES_MAX)?;
+        Store::on(engine, self.deployment.backend.clone(), options)
+    }
+
+    /// A second process begins in the directory while the first one works there.
+    pub fn begin_beside(&mut self) {
+        let Some(process) = self.process.as_ref().filter(|process| !process.medium.is_stopped()) else {
+            return;
+        };
+        self.faults_hit += 1;
+        let touches = || TOUCHES.map(|operation| process.medium.count(operation));
+        let before = touches();
+        let second = self.disk.hold();
+        let touched = match &second {
+            // It does what a process does next.
+            Ok(dir) => wire::records(dir, &self.deployment).is_ok() || touches() != before,
+            Err(LockError::InUse { .. }) => touches() != before,
+            Err(LockError::Io { .. }) => !process.medium.is_stopped(),
+        };
+        if touched {
+            let by = format!("{second:?}");
+            lock(&self.checker).broken("a second process touches nothing of a directory in use", by);
+        }
+    }
+
+    /// While no process runs, a node of other programs works in the directory: it prunes its own receipts up to a checkpoint.
+    pub fn rehearse(&mut self, below: Checkpoint) {
+        // On a full disk it does not start.
+        let Ok(store) = self.open_store(&self.disk.medium()) else { return };
+        let pruned = store.prune_below(&PinsDigest([0xEE; 32]), Floor { below, seen: below });
+        self.faults_hit += u64::from(pruned.is_ok());
+    }
+
     /// Ends the process as a kill would, or as a power cut.
     pub fn kill(&mut self) {
-        if let Some(process) = self.process.take() {
-            process.records.end_process();
-        }
+        self.process = None;
         let cut = self.faults.has(Fault::Power) && self.rng.percent(50);
         let power = cut.then(|| self.rng.among(0..u64::MAX));
         self.disk.crash(power);
@@ -467,16 +505,16 @@ impl Machine {
         if is_away || !process.pipeline.takes_events() {
             return Ok(());
         }
-        let same = process.seen.iter().zip(l1.canonical()).take_while(|(a, b)| a == b).count();
-        let removed: Vec<BlockHash> = process.seen.drain(same..).rev().collect();
-        let joining = &l1.canonical()[same..];
+        let same = process.seen.same_up_to(l1.canonical());
+        let removed = process.seen.remove_above(same);
+        let joining = l1.canonical().above(same);
         // Sometimes several changes come in separate events.
-        let some = if self.news_rng.percent(20) { self.news_rng.among(1..6) as usize } else { usize::MAX };
-        let added: Vec<_> = joining.iter().take(some).filter_map(|block| l1.shown(block)).collect();
+        let some = if self.news_rng.percent(20) { self.news_rng.among(1..6) as usize } else { PART_MAX };
+        let added: Vec<_> = joining.take(some).filter_map(|block| l1.shown(block)).collect();
         if removed.is_empty() && added.is_empty() {
             return Ok(());
         }
-        process.seen.extend(added.iter().map(|block| block.metadata.block_hash));
+        added.iter().for_each(|block| process.seen.push(block.metadata.block_hash));
         let mut event = SourceEvent { removed, added };
         if self.faults.has(Fault::Malformed) && self.rng.once_in(60) && mangle(&mut event, &mut self.rng) {
             self.faults_hit += 1;
@@ -511,14 +549,14 @@ impl Machine {
     pub fn poll(&mut self, now_us: u64, l1: &L1, later: &mut Vec<(u64, Timer)>) -> Result<(), ProcessEnd> {
         let Some(process) = &mut self.process else { return Ok(()) };
         let hitch = self.conditions.lock().unwrap_or_else(PoisonError::into_inner).hitch;
-        process.caught_up |= hitch.is_none() && process.seen == l1.canonical();
+        process.caught_up |= hitch.is_none() && process.seen.tip() == l1.canonical().tip();
         let allowed = self.scenario.lane_lasts;
         // Counted so far that it has surely expired.
-        let silent = process.seen.iter().rev().take(3 * allowed as usize);
+        let silent = process.seen.blocks().rev().take(3 * allowed as usize);
         let lasting = silent.take_while(|block| !l1.is_active(block)).count() as u64;
         let situation = Situation {
             hitch,
-            mined_us: process.seen.last().and_then(|block| l1.mined_at(block)),
+            mined_us: l1.mined_at(&process.seen.tip().1),
             caught_up: process.caught_up,
             lane: Some((lasting, allowed)),
         };
@@ -549,13 +587,32 @@ impl Machine {
     /// Tells the checker what is final, and settled by a settlement that is final.
     fn judge_finality(&mut self, l1: &L1) {
         let Some(process) = &self.process else { return };
-        let tip = process.seen.len() as u64 - 1;
+        let (tip, _) = process.seen.tip();
         let Some(finalized) = tip.checked_sub(self.scenario.finality_depth) else { return };
-        let carried = process.seen.iter().take(finalized as usize + 1).filter_map(|block| l1.shown(block));
-        let ends = carried.flat_map(|block| block.settlements).filter_map(|s| l1.height(&s.end_block));
-        if let Some(end) = ends.max() {
+        if let Some(end) = l1.settled_by(finalized) {
             lock(&self.checker).may_prune_below(Checkpoint(end + 1));
         }
+    }
+
+    /// The lowest block that it may yet be shown: a process begins there, or a reorg leads there. The L1 has to keep it.
+    pub fn needs_from(&self) -> u64 {
+        let began = |snapshot: &Snapshot| snapshot.settled.position.checkpoint.0;
+        // Where it loses its directory it begins with a snapshot that it has written; without one at the founding.
+        let written = self.written.iter().map(|settled| settled.position.checkpoint.0);
+        let begins = [self.origin.as_ref().map(began), written.min()].map(Option::unwrap_or_default);
+        let reorganised = self.process.as_ref().map(|process| {
+            let (tip, _) = process.seen.tip();
+            tip.saturating_sub(self.scenario.finality_depth)
+        });
+        begins.into_iter().chain(reorganised).min().unwrap_or_default()
+    }
+
+    /// Forgets what it has seen far below finality.
+    pub fn forget(&mut self) {
+        let kept = self.scenario.finality_depth + 4 * self.scenario.lane_lasts;
+        let Some(process) = &mut self.process else { return };
+        let (tip, _) = process.seen.tip();
+        process.seen.drop_below(tip.saturating_sub(kept));
     }
 
     /// A timer fires.

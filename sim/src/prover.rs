@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reprise_model::digest::{ClaimDigest, ProgramId};
+use reprise_model::digest::{ClaimDigest, ProfileId, ProgramId};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::Limits;
 use reprise_model::processor::Processor;
@@ -54,6 +54,10 @@ impl Prover {
 impl ClaimScheme for Prover {
     fn profile(&self) -> &ProofProfile {
         self.mock.profile()
+    }
+
+    fn profile_id(&self) -> ProfileId {
+        self.mock.profile_id()
     }
 
     fn claim_digest(&self, claim: &Claim) -> ClaimDigest {

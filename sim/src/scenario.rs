@@ -62,6 +62,10 @@ pub enum Fault {
     Lost,
     /// A snapshot that a machine goes on from is damaged on its way.
     Damaged,
+    /// A second process begins in the directory while the first one works there.
+    Second,
+    /// Between two processes, a node of other programs works in the directory and prunes what is its own.
+    Rehearsal,
 }
 
 /// The faults that last for a while, drawn apart from the others.
@@ -69,7 +73,7 @@ pub const CONDITIONS: [Fault; 4] = [Fault::Refused, Fault::Away, Fault::Still, F
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Flip,
         Self::Competitor,
         Self::Malformed,
@@ -90,11 +94,13 @@ impl Fault {
         Self::Silence,
         Self::Lost,
         Self::Damaged,
+        Self::Second,
+        Self::Rehearsal,
     ];
 
     /// Whether it can cost a proof: then more proofs are begun than there are statements.
     pub fn costs_proofs(self) -> bool {
-        !matches!(self, Self::Flip | Self::Competitor | Self::Late | Self::Submission)
+        !matches!(self, Self::Flip | Self::Competitor | Self::Late | Self::Submission | Self::Second)
             && !CONDITIONS.contains(&self)
     }
 
@@ -120,6 +126,8 @@ impl Fault {
             Self::Silence => "silence",
             Self::Lost => "lost",
             Self::Damaged => "damaged",
+            Self::Second => "second",
+            Self::Rehearsal => "rehearsal",
         }
     }
 }
@@ -205,6 +213,49 @@ impl Default for Limits {
     }
 }
 
+/// How rare faults are: so many blocks lie between two of a sort, on average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Between reorgs that are drawn.
+    pub flip: u64,
+    /// Between kills.
+    pub crash: u64,
+    /// Between full disks.
+    pub full: u64,
+    /// Between flipped bits.
+    pub rot: u64,
+    /// Between lost directories.
+    pub lost: u64,
+    /// Between second processes.
+    pub second: u64,
+    /// Between nodes of other programs.
+    pub rehearsal: u64,
+    /// Between the conditions of an L1.
+    pub condition: u64,
+    /// How long one lasts.
+    pub lasting: u64,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            flip: 8,
+            crash: 45,
+            full: 60,
+            rot: 3,
+            lost: 60,
+            second: 25,
+            rehearsal: 80,
+            condition: 40,
+            lasting: 20,
+        }
+    }
+}
+
+/// The blocks of an hour and of a day, at ten a second.
+const HOUR: u64 = 36_000;
+const DAY: u64 = 24 * HOUR;
+
 /// The parameters of a world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scenario {
@@ -240,6 +291,10 @@ pub struct Scenario {
     pub rule: BundleRule,
     /// How many checkpoints below the tip a block is final.
     pub finality_depth: u64,
+    /// How deep a reorg is at most that is drawn.
+    pub reorg_max: u64,
+    /// How rare faults are.
+    pub rates: Rates,
     /// The bounds, budgets and waits of the pipeline.
     pub tuning: Tuning,
     /// When a stored receipt is verified again.
@@ -283,7 +338,8 @@ impl Scenario {
                 Fault::Flip => rng.percent(95),
                 Fault::Crash => rng.percent(75),
                 Fault::Lost => directories.percent(40),
-                Fault::Damaged => directories.percent(50),
+                Fault::Damaged | Fault::Second => directories.percent(50),
+                Fault::Rehearsal => directories.percent(30),
                 _ => rng.percent(50),
             })
             .collect();
@@ -323,6 +379,8 @@ impl Scenario {
                 deadline_score: rng.among(5..25),
             },
             finality_depth,
+            reorg_max: finality_depth * 2 / 3,
+            rates: Rates::default(),
             tuning: Tuning {
                 engine,
                 retention: Retention { grace, retained },
@@ -338,6 +396,39 @@ impl Scenario {
             },
             memory_bytes_max: if rng.percent(50) { 64 << 20 } else { 0 },
             durability: if rng.percent(70) { Durability::Group } else { Durability::Every },
+        }
+    }
+
+    /// A long life: so many blocks at ten a second, of which one in a hundred has transactions of the lane. About every hour the
+    /// chain reorganises beyond what miners do to each other, a process is killed every day, and in every thirty days the L1 is away for some hours
+    /// three times, and the data directory is lost once.
+    pub fn long(seed: u64, blocks: u64) -> Self {
+        let drawn = Self::draw(seed, &Limits { blocks, ..Limits::default() });
+        let retention = Retention { grace: 32, retained: 400 };
+        Self {
+            faults: Faults([Fault::Flip, Fault::Late, Fault::Crash, Fault::Away, Fault::Lost].into()),
+            miners: 2,
+            block_us: 100_000,
+            delay_us: 20_000,
+            busy_percent: 1,
+            lane_lasts: 20_000,
+            cost_us: [100_000, 200_000, 300_000],
+            permits: 2,
+            rule: BundleRule { batches_max: 30, transactions_max: 100, deadline_score: 6_000 },
+            finality_depth: 600,
+            reorg_max: 200,
+            rates: Rates {
+                flip: HOUR,
+                crash: DAY,
+                lost: 30 * DAY,
+                condition: 10 * DAY,
+                lasting: 3 * HOUR,
+                ..Rates::default()
+            },
+            tuning: Tuning { retention, ..drawn.tuning },
+            proofs: ProofLimits::NONE,
+            memory_bytes_max: 8 << 20,
+            ..drawn
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::hash::Blake3;
 use reprise_model::lane::{self, WorkloadHasher};
@@ -33,8 +34,14 @@ use reprise_node::rng::Rng;
 /// microseconds: longer than any timeout, wait or deadline that is drawn.
 const STANDSTILL_US: u64 = 300_000_000;
 
+/// Every so many blocks, a watched world says how far it has come.
+const TELL_EVERY: u64 = 10_000;
+
 /// How often a node asks how its connection is, at least, in microseconds.
 const POLL_US: u64 = 1_000_000;
+
+/// Every so many blocks, what nobody asks for again is forgotten. A short world keeps everything.
+const FORGET_EVERY: u64 = 4096;
 
 /// How often a process of a world without faults may give something up, and be started again.
 const RESTARTS_MAX: u32 = 50;
@@ -66,6 +73,10 @@ enum Event {
     Poll(usize),
     /// A machine loses its data directory.
     Lose(usize),
+    /// A second process begins in a machine's directory.
+    Second(usize),
+    /// A node of other programs works in a machine's directory.
+    Rehearse(usize),
 }
 
 /// The trace is a digest of these texts: they stay the same, whatever the variants are called.
@@ -87,6 +98,8 @@ impl fmt::Display for Event {
             Self::Condition(fault, begins) => write!(f, "Condition({fault:?}, {begins})"),
             Self::Poll(machine) => write!(f, "Poll({machine})"),
             Self::Lose(machine) => write!(f, "Lose({machine})"),
+            Self::Second(machine) => write!(f, "Second({machine})"),
+            Self::Rehearse(machine) => write!(f, "Rehearse({machine})"),
         }
     }
 }
@@ -155,6 +168,21 @@ pub struct Outcome {
     pub seconds: u64,
 }
 
+/// How far a world has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// Blocks mined.
+    pub blocks: u64,
+    /// Simulated seconds.
+    pub seconds: u64,
+    /// Reorgs of the followed chain.
+    pub reorgs: u64,
+    /// How often a process crashed or was killed.
+    pub crashes: u64,
+    /// Settlements.
+    pub settlements: u64,
+}
+
 impl Outcome {
     /// Whether the world returned to, or restarted over, something that was stored.
     pub fn came_back(&self) -> bool {
@@ -187,6 +215,8 @@ pub struct World {
     kill_rng: Rng,
     /// The draws of lost directories.
     lost_rng: Rng,
+    /// The draws of other processes in a directory.
+    others_rng: Rng,
     /// The draws of notifications.
     news_rng: Rng,
     /// The draws of the L1, independent of the machines.
@@ -240,6 +270,7 @@ impl World {
             rng: Rng::of(scenario.seed, "machines"),
             kill_rng: Rng::of(scenario.seed, "kills"),
             lost_rng: Rng::of(scenario.seed, "lost"),
+            others_rng: Rng::of(scenario.seed, "others"),
             news_rng: Rng::of(scenario.seed, "news"),
             l1_rng: Rng::of(scenario.seed, "chain"),
             conditions_rng: Rng::of(scenario.seed, "what lasts"),
@@ -268,18 +299,22 @@ impl World {
         }
         self.later(1, Event::Mine);
         let mean = self.scenario.block_us;
+        let rates = self.scenario.rates;
         for (fault, every, event) in [
-            (Fault::Flip, 8, Event::Reveal),
-            (Fault::Crash, 45, Event::Kill(0)),
-            (Fault::Full, 60, Event::Fill(0, true)),
-            (Fault::Rot, 3, Event::Rot(0)),
-            (Fault::Lost, 60, Event::Lose(0)),
+            (Fault::Flip, rates.flip, Event::Reveal),
+            (Fault::Crash, rates.crash, Event::Kill(0)),
+            (Fault::Full, rates.full, Event::Fill(0, true)),
+            (Fault::Rot, rates.rot, Event::Rot(0)),
+            (Fault::Lost, rates.lost, Event::Lose(0)),
+            (Fault::Second, rates.second, Event::Second(0)),
+            (Fault::Rehearsal, rates.rehearsal, Event::Rehearse(0)),
         ] {
             if self.scenario.faults.has(fault) {
                 let rng = match event {
                     Event::Reveal => &mut self.l1_rng,
                     Event::Kill(_) => &mut self.kill_rng,
                     Event::Lose(_) => &mut self.lost_rng,
+                    Event::Second(_) | Event::Rehearse(_) => &mut self.others_rng,
                     _ => &mut self.rng,
                 };
                 let after = rng.interval(mean * every);
@@ -294,7 +329,7 @@ impl World {
         let drawn = |fault: &Fault| self.scenario.faults.has(*fault);
         let conditions: Vec<Fault> = CONDITIONS.into_iter().filter(drawn).collect();
         for fault in &conditions {
-            let after = self.conditions_rng.interval(self.scenario.block_us * 40);
+            let after = self.conditions_rng.interval(self.scenario.block_us * self.scenario.rates.condition);
             self.later(after, Event::Condition(*fault, true));
         }
         if !conditions.is_empty() {
@@ -315,7 +350,8 @@ impl World {
             _ => {}
         }
         self.machines[0].set_conditions(self.conditions.clone());
-        let mean = self.scenario.block_us * if begins { 20 } else { 40 };
+        let rates = self.scenario.rates;
+        let mean = self.scenario.block_us * if begins { rates.lasting } else { rates.condition };
         let after = self.conditions_rng.interval(mean);
         self.later(after, Event::Condition(fault, !begins));
         if fault == Fault::Away && !begins {
@@ -338,8 +374,28 @@ impl World {
     }
 
     /// The same, with a line for every event and for its effects.
-    pub fn run_traced(mut self, mut trace_line: Option<&mut dyn FnMut(&str)>) -> Outcome {
+    pub fn run_traced(self, trace_line: Option<&mut dyn FnMut(&str)>) -> Outcome {
+        self.run_watched(trace_line, &mut |_| ())
+    }
+
+    /// The same; `mined` is told of every ten-thousandth block, how many there are.
+    pub fn run_watched(
+        mut self,
+        mut trace_line: Option<&mut dyn FnMut(&str)>,
+        mined: &mut dyn FnMut(Reached),
+    ) -> Outcome {
+        let mut told = 0;
         while let Some(Reverse(due)) = self.queue.pop() {
+            if self.l1.mined() >= told + TELL_EVERY {
+                told = self.l1.mined();
+                mined(Reached {
+                    blocks: told,
+                    seconds: self.now_us / 1_000_000,
+                    reorgs: self.l1.reorgs,
+                    crashes: self.crashes,
+                    settlements: self.l1.settled_count() as u64,
+                });
+            }
             self.now_us = due.at_us;
             self.events += 1;
             self.l1.set_time(due.at_us);
@@ -377,7 +433,8 @@ impl World {
             self.reached = (reached, self.now_us);
         }
         // Bundles close after so many blocks.
-        let patience = STANDSTILL_US.max(self.scenario.block_us * 60);
+        let closing = self.scenario.rule.deadline_score.saturating_mul(2).max(60);
+        let patience = STANDSTILL_US.max(self.scenario.block_us * closing);
         self.calm && self.now_us > self.reached.1 + patience
     }
 
@@ -393,7 +450,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        let mean = self.scenario.block_us;
+        let (mean, rates) = (self.scenario.block_us, self.scenario.rates);
         match event {
             Event::Mine => self.mine(),
             Event::Arrive(miner, block) => {
@@ -416,7 +473,7 @@ impl World {
             Event::Reveal => {
                 if !self.calm {
                     // Up to the finality depth, counted from the tip that the nodes may not know yet.
-                    let deepest = self.scenario.finality_depth * 2 / 3;
+                    let deepest = self.scenario.reorg_max;
                     let shallow = self.l1_rng.percent(70);
                     let depth = 1 + self.l1_rng.among(0..if shallow { deepest / 4 } else { deepest });
                     let busy = if self.conditions.is_silent { 0 } else { self.scenario.busy_percent };
@@ -424,14 +481,14 @@ impl World {
                         self.l1.reveal(depth, busy);
                         self.wake_up();
                     }
-                    let after = self.l1_rng.interval(mean * 8);
+                    let after = self.l1_rng.interval(mean * rates.flip);
                     self.later(after, Event::Reveal);
                 }
             }
             Event::Kill(machine) => {
                 if !self.calm {
                     self.process_ended(machine, ProcessEnd::Killed);
-                    let after = self.kill_rng.interval(mean * 45);
+                    let after = self.kill_rng.interval(mean * rates.crash);
                     self.later(after, Event::Kill(machine));
                 }
             }
@@ -451,21 +508,37 @@ impl World {
                 if !self.calm {
                     self.process_ended(machine, ProcessEnd::Killed);
                     self.lose(machine);
-                    let after = self.lost_rng.interval(mean * 60);
+                    let after = self.lost_rng.interval(mean * rates.lost);
                     self.later(after, Event::Lose(machine));
+                }
+            }
+            Event::Second(machine) => {
+                if !self.calm {
+                    self.machines[machine].begin_beside();
+                    let after = self.others_rng.interval(mean * rates.second);
+                    self.later(after, Event::Second(machine));
+                }
+            }
+            Event::Rehearse(machine) => {
+                if !self.calm {
+                    self.process_ended(machine, ProcessEnd::Killed);
+                    let (tip, _) = self.l1.canonical().tip();
+                    self.machines[machine].rehearse(Checkpoint(tip));
+                    let after = self.others_rng.interval(mean * rates.rehearsal);
+                    self.later(after, Event::Rehearse(machine));
                 }
             }
             Event::Fill(machine, full) => {
                 if !self.calm {
                     self.machines[machine].disk().fill(full);
-                    let after = self.rng.interval(if full { mean * 5 } else { mean * 60 });
+                    let after = self.rng.interval(if full { mean * 5 } else { mean * rates.full });
                     self.later(after, Event::Fill(machine, !full));
                 }
             }
             Event::Rot(machine) => {
                 if !self.calm {
                     self.machines[machine].flip_bit();
-                    let after = self.rng.interval(mean * 3);
+                    let after = self.rng.interval(mean * rates.rot);
                     self.later(after, Event::Rot(machine));
                 }
             }
@@ -488,8 +561,22 @@ impl World {
         if !self.calm && self.l1.mined() >= self.scenario.blocks {
             self.calm_down();
         }
+        if self.l1.mined().is_multiple_of(FORGET_EVERY) {
+            self.forget();
+        }
         let next = self.l1_rng.interval(self.scenario.block_us);
         self.later(next, Event::Mine);
+    }
+
+    /// Forgets what no machine asks for again.
+    fn forget(&mut self) {
+        // Who finds every snapshot damaged begins at the founding.
+        if self.scenario.faults.has(Fault::Damaged) {
+            return;
+        }
+        self.machines.iter_mut().for_each(Machine::forget);
+        let needed = self.machines.iter().map(Machine::needs_from).min().unwrap_or_default();
+        self.l1.forget_below(needed);
     }
 
     /// Faults stop. An operator restarts what was given up.
@@ -520,7 +607,7 @@ impl World {
         if self.machines[machine].is_up() {
             return;
         }
-        match self.machines[machine].start(self.now_us, &self.l1) {
+        match self.machines[machine].start(self.now_us) {
             Ok(()) => {
                 // It catches up at once.
                 self.later(1, Event::Notify(machine));
@@ -561,7 +648,7 @@ impl World {
         let by_right = match &end {
             ProcessEnd::Killed => true,
             // A full disk ends a process that cannot write its lock, never one that runs.
-            ProcessEnd::NotOpened(_) => self.scenario.faults.has(Fault::Full),
+            ProcessEnd::NotHeld(_) | ProcessEnd::NotOpened(_) => self.scenario.faults.has(Fault::Full),
             ProcessEnd::Ended(_) | ProcessEnd::Panicked(_) | ProcessEnd::NotStarted(_) => false,
         };
         if !by_right {
@@ -581,7 +668,7 @@ impl World {
             if self.machines[0].is_refused() {
                 self.broken("no refusal stands when everything is settled", self.now_us);
             }
-            let last = self.l1.settlements().last().map(|last| last.journal.transition.root_after);
+            let last = self.l1.transitions().last().map(|(_, after)| *after);
             if last.is_some_and(|root| root != self.l1.root()) {
                 let root = self.l1.root();
                 self.broken("the last settled root is that of a plain execution", root);
@@ -613,10 +700,6 @@ impl World {
             let checker = lock(first.checker());
             (checker.counts, checker.distinct(), checker.health.seen().clone())
         };
-        let transitions = self.l1.settlements().into_iter().map(|settlement| {
-            let transition = settlement.journal.transition;
-            (transition.root_before, transition.root_after)
-        });
         Outcome {
             seed: self.scenario.seed,
             events: self.events,
@@ -625,7 +708,7 @@ impl World {
             flips: self.l1.flips,
             deepest: self.l1.deepest,
             crashes: self.crashes,
-            faults: self.machines.iter().map(|machine| machine.faults_hit + machine.disk().refused()).sum(),
+            faults: self.machines.iter().map(|machine| machine.faults_hit + machine.disk().filled()).sum(),
             prove_calls: first.prove_calls(),
             statements,
             counts,
@@ -633,7 +716,7 @@ impl World {
             reasons,
             may_prove_twice: self.scenario.may_prove_twice(),
             state_root: self.l1.root().to_hex(),
-            settled: transitions.collect(),
+            settled: self.l1.transitions(),
             trace: self.trace.finalize().to_hex().to_string(),
             seconds: self.now_us / 1_000_000,
             violations: self.violations,

@@ -288,37 +288,7 @@ impl Prepared {
     /// Reads the event log at `place`. Where there is none, asks the node for its chain and begins an event log.
     pub fn new(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let kept = match place.clone().map(EventLog::open).transpose() {
-            Err(damage @ LogError::Damaged { .. }) if options.snapshot.is_some() => {
-                // All of it can be had again from the snapshot on, as long as the node shows its block.
-                tracing::warn!("{damage}: the chain is followed again from the snapshot");
-                None
-            }
-            kept => kept?.flatten(),
-        };
-        let (follower, event_log) = match kept {
-            Some(mut event_log) => {
-                // An earlier process moved the beginning up, and had no time to cut the log.
-                if let Some(snapshot) = &options.snapshot {
-                    event_log.begin_at(snapshot.block.clone(), snapshot.checkpoint)?;
-                }
-                (resumed(&options, &event_log)?, Some(event_log))
-            }
-            None => {
-                let follower = runtime.block_on(start(&options))?;
-                let head = follower.head().clone();
-                if let Some(damaged) = place.as_ref().filter(|place| place.exists()) {
-                    let aside = damaged.put_aside(".damaged").map_err(|source| {
-                        let (path, what) = (damaged.path().to_path_buf(), "the event log");
-                        LogError::Io { path, action: "put aside", what, source }
-                    })?;
-                    tracing::warn!("{} is put aside as {}", damaged.path().display(), aside.display());
-                }
-                let checkpoint =
-                    options.snapshot.as_ref().map_or(Checkpoint(0), |snapshot| snapshot.checkpoint);
-                (follower, place.map(|place| EventLog::begin(place, head, checkpoint)).transpose()?)
-            }
-        };
+        let (follower, event_log) = followed(&options, place, || runtime.block_on(start(&options)))?;
         Ok(Self { options, runtime, follower, event_log })
     }
 
@@ -493,6 +463,41 @@ async fn start(options: &Options) -> Result<Follower, LiveError> {
 }
 
 /// A follower at the block where the event log's events begin.
+/// The event log at `place`, and a follower that goes on from its end. Where there is none, `begin` asks the node for its chain. So
+/// it does where the log is damaged in a part that only the node has again: from the snapshot on, as long as it shows that block.
+pub fn followed(
+    options: &Options,
+    place: Option<LockedPath>,
+    begin: impl FnOnce() -> Result<Follower, LiveError>,
+) -> Result<(Follower, Option<EventLog>), LiveError> {
+    let kept = match place.clone().map(EventLog::open).transpose() {
+        Err(damage @ LogError::Damaged { .. }) if options.snapshot.is_some() => {
+            tracing::warn!("{damage}: the chain is followed again from the snapshot");
+            None
+        }
+        kept => kept?.flatten(),
+    };
+    if let Some(mut event_log) = kept {
+        // An earlier process moved the beginning up, and had no time to cut the log.
+        if let Some(snapshot) = &options.snapshot {
+            event_log.begin_at(snapshot.block.clone(), snapshot.checkpoint)?;
+        }
+        return Ok((resumed(options, &event_log)?, Some(event_log)));
+    }
+    let follower = begin()?;
+    let head = follower.head().clone();
+    if let Some(damaged) = place.as_ref().filter(|place| place.exists()) {
+        let aside = damaged.put_aside(".damaged").map_err(|source| {
+            let (path, what) = (damaged.path().to_path_buf(), "the event log");
+            LogError::Io { path, action: "put aside", what, source }
+        })?;
+        tracing::warn!("{} is put aside as {}", damaged.path().display(), aside.display());
+    }
+    let checkpoint = options.snapshot.as_ref().map_or(Checkpoint(0), |snapshot| snapshot.checkpoint);
+    let event_log = place.map(|place| EventLog::begin(place, head, checkpoint)).transpose()?;
+    Ok((follower, event_log))
+}
+
 fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveError> {
     let head = event_log.head();
     let other = |differs| LiveError::Other { path: event_log.path().display().to_string(), differs };

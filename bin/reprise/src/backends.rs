@@ -237,6 +237,13 @@ impl ProofSystems {
         system.map_or(Policy::default().timeout, |system| system.timeout)
     }
 
+    /// Whether the backend of this name can prove here; an error says what is missing.
+    pub(crate) fn can_prove(&self, name: &str) -> Result<(), Failure> {
+        let system = self.systems.iter().find(|system| system.name == name);
+        let unable = |missing| Failure::usage(format!("--backend {name}: {missing}"));
+        system.map_or(Ok(()), |system| (system.can_prove)().map_err(unable))
+    }
+
     /// The backend of this name for a workload; the mock where no proof system has it. Mock proofs take as long as
     /// `mock_cost` says.
     pub(crate) fn choose(
@@ -247,17 +254,13 @@ impl ProofSystems {
     ) -> Result<Chosen, Failure> {
         let workload = workload.clone();
         match self.systems.iter().find(|system| system.name == name) {
-            Some(system) => {
-                let unable = |missing| Failure::usage(format!("--backend {name}: {missing}"));
-                (system.can_prove)().map_err(unable)?;
-                Ok(Chosen {
-                    backend: system.backend(&workload)?,
-                    workload,
-                    hasher: system.hasher.clone(),
-                    #[cfg(feature = "kaspa")]
-                    settles: system.settles,
-                })
-            }
+            Some(system) => Ok(Chosen {
+                backend: system.backend(&workload)?,
+                workload,
+                hasher: system.hasher.clone(),
+                #[cfg(feature = "kaspa")]
+                settles: system.settles,
+            }),
             None => {
                 let hasher = self.hasher();
                 let config = MockConfig {

@@ -27,6 +27,9 @@ pub(crate) fn workload<'s>(settings: &Settings, systems: &'s ProofSystems) -> Re
 /// The workload and the backend.
 pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Chosen, Failure> {
     let workload = workload(settings, systems)?;
+    if !settings.proving.only_follows() {
+        systems.can_prove(settings.proving.backend())?;
+    }
     systems.choose(workload, settings.proving.backend(), settings.proving.mock_cost())
 }
 

@@ -299,6 +299,7 @@ Examples:
 Examples:
   reprise sim --seeds 1000
   reprise sim --seed 7 --seeds 1 --trace
+  reprise sim --month --blocks 864000
   reprise sim --synthetic --days 7")]
     Sim(Box<SimArgs>),
     /// Show an account of the ledger: balance, nonce, and the path that proves them in the settled state
@@ -347,6 +348,14 @@ Examples:
   reprise snapshot show rollup.snapshot
   reprise snapshot import rollup.snapshot --covenant ID --data-dir ./new --l1 kaspa:ws://127.0.0.1:17610")]
     Snapshot(SnapshotArgs),
+    /// Copy the data directory, also one that a run holds
+    ///
+    /// The run is neither stopped nor slowed down. The copy is what a crash could have left: a run goes on from it. Where it is old, the
+    /// L1 must still show the blocks from its end on; a snapshot needs less.
+    #[command(after_help = "\
+Example:
+  reprise backup /backup/reprise --data-dir ./reprise-data")]
+    Backup(BackupArgs),
     /// List the unpaid exits of a covenant's settlements, or pay them
     ///
     /// What is owed follows from the chain, whoever sent settlements and payments. It is followed from where the data
@@ -689,6 +698,12 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// The directory to make
+    pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SimArgs {
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -702,9 +717,9 @@ pub(crate) struct SimArgs {
     #[arg(long, conflicts_with = "seed")]
     pub(crate) fresh: bool,
 
-    /// Blocks that are mined before faults stop and everything must settle
-    #[arg(long, value_name = "M", default_value_t = 200)]
-    pub(crate) blocks: u64,
+    /// Blocks that are mined before faults stop and everything must settle [default: 200; 26000000 with --month]
+    #[arg(long, value_name = "M")]
+    pub(crate) blocks: Option<u64>,
 
     /// The mean time between blocks, in seconds: 120 makes three days of 2,160 blocks, in which what is wrong with the L1 lasts
     /// for hours
@@ -716,7 +731,8 @@ pub(crate) struct SimArgs {
     pub(crate) miners: Option<u64>,
 
     /// The faults to draw from: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
-    /// hung, panic, slow, crash, power, full, rot, refused, away, still, silence, with commas between
+    /// hung, panic, slow, crash, power, full, rot, refused, away, still, silence, lost, damaged, second, rehearsal, with
+    /// commas between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub(crate) faults: String,
 
@@ -739,6 +755,11 @@ pub(crate) struct SimArgs {
     /// Print the first seed's scenario and its events, one by one
     #[arg(long)]
     pub(crate) trace: bool,
+
+    /// Run one long life instead: a month at ten blocks a second, one in a hundred with transactions, a reorg an hour, a kill a
+    /// day, three outages of hours, one lost directory. Says at ten points how far it is, and in how much memory
+    #[arg(long, conflicts_with_all = ["seeds", "fresh", "block_seconds", "miners", "faults", "every_fault", "cost_percent", "no_cache", "compare", "trace", "fleet"])]
+    pub(crate) month: bool,
 
     /// Simulate fleets instead: up to 64 workers over a database and an object store that fail; only the seeds are asked
     /// for

@@ -36,6 +36,7 @@
 //! | `reads` | reads of the state, from a data directory or an API |
 //! | `receipts` | `reprise receipts` |
 //! | `snapshot` | `reprise snapshot` |
+//! | `backup` | `reprise backup` |
 //! | `sim` | `reprise sim` |
 //! | `sizing` | `reprise sim --recording` and `--synthetic`: how large a cache a chain needs |
 //! | `checked` | one line of `doctor`'s report |
@@ -58,6 +59,7 @@ mod act;
 mod amount;
 mod attempts;
 mod backends;
+mod backup;
 mod bench;
 #[cfg(test)]
 mod board;
@@ -167,6 +169,7 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         }
         Command::Receipts(args) => receipts::receipts(&args.command, &settings, systems, cli.json),
         Command::Snapshot(args) => snapshot::snapshot(&args.command, &settings, systems, cli.json),
+        Command::Backup(args) => backup::backup(args, &settings, cli.json),
         Command::Sim(args) => sim::sim(args, choose::workload(&settings, systems)?, cli.json),
         Command::Account(args) => account::account(args, &settings, systems, cli.json),
         #[cfg(feature = "kaspa")]

@@ -30,12 +30,17 @@ pub(crate) fn run(
 ) -> Result<Exit, Failure> {
     let mut wiring = wire::Settings {
         rule: settings.bundles.rule(),
-        permits: settings.proving.permits,
+        permits: settings.proving.run_permits(),
         finality_depth: settings.reorgs.finality_depth(),
         data_dir: None,
         tuning: settings.tuning(),
     };
     wiring.check()?;
+    if settings.proving.only_follows() && settings.fleet.jobs.is_some() {
+        return Err(Failure::usage(
+            "--backend none proves nothing, so nothing is asked of a fleet: leave --jobs out",
+        ));
+    }
     let token = observing::check(settings)?;
     let chosen = choose::backend(settings, systems)?;
     // Held before anything in the directory is opened, and until everything is closed.

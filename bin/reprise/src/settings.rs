@@ -134,10 +134,15 @@ pub(crate) struct CovenantSettings {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Proving")]
 pub(crate) struct ProvingSettings {
-    /// The backend: a proof system of this build, or mock (real statements, fake seals) [default: the first proof
-    /// system of the build, or else mock]
+    /// The backend: a proof system of this build, or mock (real statements, fake seals). With none a node follows, executes, keeps
+    /// snapshots and answers reads, and proves and settles nothing; none:mock and the like name what others prove with [default: the
+    /// first proof system of the build, or else mock]
     #[arg(long, value_name = "BACKEND")]
     backend: Option<String>,
+
+    /// Whether nothing is proved.
+    #[arg(skip)]
+    only_follows: bool,
 
     /// How many proofs run at a time, over all kinds
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
@@ -365,9 +370,14 @@ impl Settings {
         if sources.said("l1").is_none() && workload.recording().is_none() {
             settings.l1.source = L1::Dev;
         }
-        let backend = settings.proving.backend.as_deref().unwrap_or_else(|| systems.default_name(workload));
+        let said = settings.proving.backend.as_deref();
+        let (only_follows, said) = match said.map(|said| said.split_once(':').unwrap_or((said, ""))) {
+            Some((NO_BACKEND, of)) => (true, Some(of).filter(|of| !of.is_empty())),
+            _ => (false, said),
+        };
+        let backend = said.unwrap_or_else(|| systems.default_name(workload));
         let backend = systems.named(backend, workload).map_err(|reason| sources.refuse("backend", reason))?;
-        settings.proving.backend = Some(backend.into());
+        (settings.proving.backend, settings.proving.only_follows) = (Some(backend.into()), only_follows);
         let timeout = || systems.timeout(backend).map(|timeout| timeout.as_secs());
         settings.proving.prove_timeout.get_or_insert_with(timeout);
         settings.sources = sources;
@@ -437,7 +447,20 @@ impl Settings {
     }
 }
 
+/// The backend that proves nothing.
+const NO_BACKEND: &str = "none";
+
 impl ProvingSettings {
+    /// How many proofs a run may have at a time: none where it only follows.
+    pub(crate) fn run_permits(&self) -> usize {
+        if self.only_follows { 0 } else { self.permits }
+    }
+
+    /// Whether nothing is proved.
+    pub(crate) fn only_follows(&self) -> bool {
+        self.only_follows
+    }
+
     /// The name of the backend.
     pub(crate) fn backend(&self) -> &str {
         self.backend.as_deref().unwrap_or_default()

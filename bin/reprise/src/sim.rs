@@ -9,7 +9,7 @@ use reprise_node::workload::Workload;
 use reprise_sim::campaign::{Campaign, Comparison, Totals};
 use reprise_sim::fleet;
 use reprise_sim::scenario::{Faults, Limits, ParseFaultsError, Scenario};
-use reprise_sim::world::{Outcome, World};
+use reprise_sim::world::{Outcome, Reached, World};
 use serde_json::json;
 
 use crate::cli::SimArgs;
@@ -25,15 +25,19 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     if args.fleet {
         return fleets(args, json);
     }
+    if args.month {
+        return month(args, workload, json);
+    }
     let faults: Faults =
         args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(format!("--faults: {e}")))?;
-    if args.blocks == 0 || args.seeds == 0 || args.block_seconds == 0 {
+    let blocks = args.blocks.unwrap_or(200);
+    if blocks == 0 || args.seeds == 0 || args.block_seconds == 0 {
         return Err(Failure::usage(
             "--blocks, --block-seconds and --seeds: say 1 or more, a simulation needs a block, time and a seed",
         ));
     }
     let limits = Limits {
-        blocks: args.blocks,
+        blocks,
         block_seconds: args.block_seconds,
         miners: args.miners,
         faults,
@@ -62,6 +66,53 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     let campaign = campaign.map_err(|e| Failure::Other(e.to_string()))?;
     shown.done();
     Ok(tell_campaign(&campaign, began.elapsed().as_secs_f64(), json))
+}
+
+/// The blocks of thirty days at ten a second.
+const MONTH: u64 = 26_000_000;
+
+/// One long life, and what it takes at ten points of it.
+fn month(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exit, Failure> {
+    let blocks = args.blocks.unwrap_or(MONTH);
+    if blocks == 0 {
+        return Err(Failure::usage("--blocks: say 1 or more, a simulation needs a block"));
+    }
+    let scenario = Scenario::long(args.seed, blocks);
+    let world = World::new(scenario, workload).map_err(|e| Failure::Other(e.to_string()))?;
+    let (began, mut tenths, mut points) = (Instant::now(), 0, vec![]);
+    let outcome = world.run_watched(None, &mut |reached| {
+        let tenth = (reached.blocks * 10 / blocks).min(10);
+        if std::mem::replace(&mut tenths, tenth) == tenth {
+            return;
+        }
+        let (mib, seconds) = (resident() >> 20, began.elapsed().as_secs_f64());
+        let Reached { blocks, seconds: simulated, reorgs, crashes, settlements } = reached;
+        if !json {
+            println!(
+                "  {blocks:>9} blocks, {:>5.2} days: {mib} MiB, {seconds:.0} s; {reorgs} reorgs, {crashes} crashes, {settlements} settlements",
+                simulated as f64 / 86_400.0
+            );
+        }
+        points.push(json!({ "blocks": blocks, "mib": mib, "seconds": seconds }));
+    });
+    let (seconds, sums) = (began.elapsed().as_secs_f64(), Totals::of(std::slice::from_ref(&outcome)));
+    outcome
+        .violations
+        .iter()
+        .for_each(|violation| eprintln!("violated: {} (by {})", violation.promise, violation.by));
+    if json {
+        println!("{}", json!({ "sums": sums, "points": points, "seconds": seconds }));
+    } else {
+        print!("{}", table(&sums));
+        println!("  {:.1} us a block", seconds * 1e6 / sums.blocks.max(1) as f64);
+    }
+    Ok(Exit::done_if(sums.violations == 0))
+}
+
+/// The bytes that the process has in memory; 0 where the system does not say.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }
 
 /// Many fleets.

@@ -84,6 +84,11 @@ impl DevChain {
         self.block(block).map(|block| &block.metadata)
     }
 
+    /// Drops a block that nobody asks for again.
+    pub fn forget(&mut self, block: &BlockHash) {
+        self.blocks.remove(block);
+    }
+
     /// A block that was mined.
     pub fn block(&self, block: &BlockHash) -> Option<&ChainBlock> {
         self.blocks.get(block)

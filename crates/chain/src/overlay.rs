@@ -18,7 +18,7 @@
 //! and the settlements that landed in each, in borsh. A damaged frame is an error that names the file, unless no whole
 //! frame follows it: the settlements of the chain cannot be recovered from anywhere else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use reprise_disk::data_dir::LockedPath;
@@ -187,7 +187,10 @@ struct CovenantState {
 pub struct Overlay {
     covenant: Covenant,
     sealed: Sealed,
-    chain: Vec<Followed>,
+    /// The current chain, without what was [forgotten](Overlay::forget_below) of it.
+    chain: VecDeque<Followed>,
+    /// How many blocks were forgotten.
+    forgotten: usize,
     /// Where the blocks of the chain stand.
     heights: HashMap<BlockHash, usize>,
     mempool: Vec<(ObservedSettlement, Receipt)>,
@@ -217,15 +220,15 @@ impl Overlay {
         let block = metadata.block_hash;
         let tip = tip.map_err(|source| OverlayError::Lane { block, source })?;
         let settled = CovenantState { root: covenant.root, tip, height: 1 };
-        let chain = vec![Followed {
+        let chain = VecDeque::from([Followed {
             block,
             blue_score: metadata.blue_score,
             tip,
             commitment: Commitment::Unbound,
             settled,
-        }];
+        }]);
         let heights = HashMap::from([(block, 0)]);
-        Ok(Self { covenant, sealed, chain, heights, mempool: vec![], rejected: vec![] })
+        Ok(Self { covenant, sealed, chain, forgotten: 0, heights, mempool: vec![], rejected: vec![] })
     }
 
     /// Every block that it was ever fed.
@@ -252,13 +255,29 @@ impl Overlay {
 
     /// Follows one event, and adds to its blocks the settlements that landed in them.
     pub fn follow(&mut self, event: &mut SourceEvent) -> Result<(), OverlayError> {
-        // The root stays: the source refuses to remove it.
+        // The first block stays: the source refuses to remove it.
         let kept = self.chain.len().saturating_sub(event.removed.len()).max(1);
         for left in self.chain.drain(kept..) {
             self.heights.remove(&left.block);
         }
         event.added.iter_mut().try_for_each(|block| self.extend(block))?;
         self.save()
+    }
+
+    /// Forgets, in memory, what lies below a block of the current chain, and `aside` of it: no reorg removes that block any more, and what
+    /// lies below is settled.
+    pub fn forget_below<'b>(&mut self, block: &BlockHash, aside: impl IntoIterator<Item = &'b BlockHash>) {
+        for block in aside {
+            self.sealed.blocks.remove(block);
+        }
+        let Some(height) = self.height_of(block) else { return };
+        while self.forgotten < height
+            && let Some(gone) = self.chain.pop_front()
+        {
+            self.forgotten += 1;
+            self.heights.remove(&gone.block);
+            self.sealed.blocks.remove(&gone.block);
+        }
     }
 
     /// Makes durable what an event added. Where only that failed in [`follow`](Self::follow), the event counts once this
@@ -282,8 +301,8 @@ impl Overlay {
 
         let settled = self.tip().settled.clone();
         let settled = landed.iter().fold(settled, |_, settlement| self.settled_by(settlement));
-        self.heights.insert(hash, self.chain.len());
-        self.chain.push(Followed {
+        self.heights.insert(hash, self.forgotten + self.chain.len());
+        self.chain.push_back(Followed {
             block: hash,
             blue_score: block.metadata.blue_score,
             tip,
@@ -314,7 +333,7 @@ impl Overlay {
         CovenantState {
             root: transition.root_after,
             tip: transition.tip_after,
-            height: end.map_or(self.chain.len(), |index| index + 1),
+            height: end.map_or(self.forgotten + self.chain.len(), |index| index + 1),
         }
     }
 
@@ -324,7 +343,7 @@ impl Overlay {
     }
 
     fn tip(&self) -> &Followed {
-        // The root is never removed.
+        // The first block is never removed.
         &self.chain[self.chain.len() - 1]
     }
 
@@ -374,7 +393,7 @@ impl Overlay {
         }
         // The overlay recomputes the tip of the block itself, so an aggregate that leaves its commitment
         // unbound is bound here.
-        let Followed { tip, commitment, blue_score, .. } = &self.chain[end];
+        let Followed { tip, commitment, blue_score, .. } = &self.chain[end - self.forgotten];
         let at_tip = self.tip().blue_score;
         if let Some(depth) = self.covenant.anchor_depth.filter(|depth| depth.is_exceeded(*blue_score, at_tip))
         {

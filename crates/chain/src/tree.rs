@@ -11,8 +11,9 @@
 //!
 //! The tree drops what lies below finality, on every fork: it can neither leave nor return.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
+use foldhash::{HashMap, HashSet};
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainBlockMetadata};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
@@ -68,8 +69,8 @@ pub enum ChainError {
 #[derive(Debug, Clone)]
 pub struct ForkTree {
     seen: HashMap<BlockHash, BatchMetadata>,
-    /// The same, by height.
-    heights: BTreeSet<(Checkpoint, BlockHash)>,
+    /// Those of them that are not canonical, by height.
+    aside: BTreeSet<(Checkpoint, BlockHash)>,
     /// The canonical chain from the highest final block, which never leaves it.
     view: VecDeque<BatchMetadata>,
     next_id: u64,
@@ -87,27 +88,23 @@ impl ForkTree {
     /// A tree whose root has this checkpoint and is final.
     pub fn at_checkpoint(root: ChainBlockMetadata, checkpoint: Checkpoint, finality_depth: u64) -> Self {
         let root = BatchMetadata { id: BlockId(0), checkpoint, block: root };
-        let mut tree = Self {
-            seen: HashMap::new(),
-            heights: BTreeSet::new(),
+        Self {
+            seen: HashMap::from_iter([(root.block_hash(), root)]),
+            aside: BTreeSet::new(),
             view: VecDeque::from([root]),
             next_id: 1,
             finality_depth,
             finalized: checkpoint,
-        };
-        tree.see(root);
-        tree
+        }
     }
 
     /// Gives the blocks that an earlier process recorded the ids they had. The others get new ones when they are seen.
     pub fn restore(&mut self, known: impl IntoIterator<Item = BatchMetadata>) {
-        known.into_iter().for_each(|block| self.see(block));
-    }
-
-    fn see(&mut self, block: BatchMetadata) {
-        self.next_id = self.next_id.max(block.id.0 + 1);
-        if self.seen.insert(block.block_hash(), block).is_none() {
-            self.heights.insert((block.checkpoint, block.block_hash()));
+        for block in known {
+            self.next_id = self.next_id.max(block.id.0 + 1);
+            if self.seen.insert(block.block_hash(), block).is_none() {
+                self.aside.insert(place(&block));
+            }
         }
     }
 
@@ -143,10 +140,15 @@ impl ForkTree {
         let kept = self.kept_after(&event.removed)?;
         let added = self.chained(self.view[kept - 1], event.added)?;
 
-        let removed = self.view.drain(kept..).rev().collect();
-        for block in &added {
-            self.see(block.metadata);
-            self.view.push_back(block.metadata);
+        let removed: Vec<_> = self.view.drain(kept..).rev().collect();
+        self.aside.extend(removed.iter().map(place));
+        for AddedBlock { metadata, returning, .. } in &added {
+            match returning {
+                true => drop(self.aside.remove(&place(metadata))),
+                false => drop(self.seen.insert(metadata.block_hash(), *metadata)),
+            }
+            self.next_id = self.next_id.max(metadata.id.0 + 1);
+            self.view.push_back(*metadata);
         }
         self.raise(Checkpoint(self.tip().checkpoint.0.saturating_sub(self.finality_depth)));
         Ok(ChainEvent { removed, added, finalized: self.finalized })
@@ -167,15 +169,13 @@ impl ForkTree {
     /// Makes a canonical checkpoint final, and drops what lies below.
     fn raise(&mut self, finalized: Checkpoint) {
         self.finalized = self.finalized.max(finalized);
-        while self.view.front().is_some_and(|block| block.checkpoint < self.finalized) {
-            self.view.pop_front();
+        while let Some(below) = self.view.pop_front_if(|block| block.checkpoint < self.finalized) {
+            self.seen.remove(&below.block_hash());
         }
-        while let Some(below) = self.heights.pop_first() {
-            if below.0 >= self.finalized {
-                self.heights.insert(below);
-                break;
-            }
-            self.seen.remove(&below.1);
+        while self.aside.first().is_some_and(|(checkpoint, _)| *checkpoint < self.finalized)
+            && let Some((_, below)) = self.aside.pop_first()
+        {
+            self.seen.remove(&below);
         }
     }
 
@@ -201,13 +201,13 @@ impl ForkTree {
     fn chained(&self, mut tip: BatchMetadata, added: Vec<ChainBlock>) -> Result<Vec<AddedBlock>, ChainError> {
         let mut next_id = self.next_id;
         let mut blocks = Vec::with_capacity(added.len());
-        let mut hashes = HashSet::with_capacity(added.len());
+        let (several, mut hashes) = (added.len() > 1, HashSet::default());
         for block in added {
             let (hash, parent) = (block.metadata.block_hash, block.metadata.parent_hash);
             if parent != tip.block_hash() {
                 return Err(ChainError::Gap { added: hash, parent, tip: tip.block_hash() });
             }
-            if !hashes.insert(hash) {
+            if several && !hashes.insert(hash) {
                 return Err(ChainError::Twice { block: hash });
             }
             let known = self.seen.get(&hash);
@@ -225,4 +225,9 @@ impl ForkTree {
         }
         Ok(blocks)
     }
+}
+
+/// Where a block stands among those of all forks.
+fn place(block: &BatchMetadata) -> (Checkpoint, BlockHash) {
+    (block.checkpoint, block.block_hash())
 }

@@ -42,6 +42,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use reprise_model::mutation::{self, Mutation};
+
 use crate::data_dir::LockedPath;
 use crate::medium::{self, MediumFile, Opening};
 
@@ -552,7 +554,8 @@ impl Window {
             return Ok(None);
         }
         let body = self.bytes(from, to - from)?;
-        Ok((head[8..40] == body_check(&key, offset, body)).then_some(from..to))
+        let is_whole = head[8..40] == body_check(&key, offset, body);
+        Ok((is_whole || mutation::is(Mutation::TornRecordBelieved)).then_some(from..to))
     }
 
     /// Where the next whole frame at `from` or later begins.

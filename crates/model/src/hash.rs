@@ -4,6 +4,7 @@
 //! where nothing is proved. The programs' ids commit to the choice, and the pins to the programs' ids.
 
 use crate::cell::{self, Cell};
+use crate::derivation;
 use crate::digest::Digest;
 
 /// The kind of content that is hashed. The domain is part of the hash, so no two kinds share a digest.
@@ -61,7 +62,7 @@ impl Hasher for Blake3 {
     }
 
     fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
-        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 cells");
+        let mut hasher = derivation::CELLS.hasher();
         hasher.update(&(domain as u32).to_le_bytes());
         for cell in cells {
             hasher.update(&cell::to_digest(cell).0);
@@ -70,8 +71,9 @@ impl Hasher for Blake3 {
     }
 
     fn merge(&self, left: &Digest, right: &Digest) -> Digest {
-        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 node");
-        hasher.update(&left.0).update(&right.0);
-        Digest(*hasher.finalize().as_bytes())
+        let mut pair = [0; 64];
+        pair[..32].copy_from_slice(&left.0);
+        pair[32..].copy_from_slice(&right.0);
+        Digest(*derivation::NODE.hasher().update(&pair).finalize().as_bytes())
     }
 }

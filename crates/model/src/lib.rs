@@ -5,6 +5,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`digest`] | 32-byte digests and the typed ids made of them, each with its own printed prefix |
+//! | [`derivation`] | BLAKE3 in key-derivation mode, under contexts whose keys are known |
 //! | [`hash`] | [`Hasher`](hash::Hasher): the one hash of a workload's state, journals and lane tip |
 //! | [`cell`] | the 32-byte unit in which everything a guest reads or commits is encoded |
 //! | [`profile`] | [`ProofProfile`](profile::ProofProfile): how a claim is to be proved |
@@ -46,6 +47,7 @@ pub mod block;
 pub mod cell;
 pub mod context;
 pub mod coordinate;
+pub mod derivation;
 pub mod digest;
 pub mod exit;
 pub mod hash;

@@ -52,6 +52,12 @@ pub enum Mutation {
     PageNeverEnds,
     /// A snapshot is believed, whatever its checksums and its state root are.
     SnapshotNotVerified,
+    /// A process that does not get the lock of a directory opens its files all the same, and cuts them.
+    CutWithoutLock,
+    /// The prune floor of a directory is one for everything that is proved in it.
+    FloorShared,
+    /// A frame of a log is believed by its head, whatever its body is.
+    TornRecordBelieved,
 }
 
 impl Mutation {
@@ -65,7 +71,7 @@ impl Mutation {
     ];
 
     /// Those that a simulated world must show.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
         Self::DeleteOnReorg,
@@ -82,6 +88,9 @@ impl Mutation {
         Self::RefusalForEver,
         Self::DropLate,
         Self::SnapshotNotVerified,
+        Self::CutWithoutLock,
+        Self::FloorShared,
+        Self::TornRecordBelieved,
     ];
 
     /// Those of the follower of a live L1, which no simulated world has.

@@ -6,6 +6,7 @@ use core::fmt;
 use alloc::vec::Vec;
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::derivation;
 use crate::digest::{ClaimDigest, ProfileId, ProgramId};
 use crate::profile::ProofProfile;
 
@@ -58,13 +59,18 @@ pub trait ClaimScheme: Send + Sync {
     /// The profile under which this scheme's claims are proved.
     fn profile(&self) -> &ProofProfile;
 
+    /// The digest of that profile. A scheme that makes many statements keeps it.
+    fn profile_id(&self) -> ProfileId {
+        self.profile().id()
+    }
+
     /// The proof system's own digest over everything the proof of `claim` makes public: program, inputs,
     /// outputs, exit code, and the absence of open assumptions.
     fn claim_digest(&self, claim: &Claim) -> ClaimDigest;
 
     /// The statement of `claim` under this scheme's profile.
     fn statement(&self, claim: &Claim) -> Statement {
-        Statement { profile: self.profile().id(), claim: self.claim_digest(claim) }
+        Statement { profile: self.profile_id(), claim: self.claim_digest(claim) }
     }
 }
 
@@ -80,7 +86,7 @@ pub struct Statement {
 impl Statement {
     /// `H(domain, key-format version, profile digest, claim digest)`, by BLAKE3 in key-derivation mode.
     pub fn id(&self) -> StatementId {
-        let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 statement id");
+        let mut hasher = derivation::STATEMENT.hasher();
         hasher.update(&[KEY_FORMAT_VERSION]).update(&self.profile.0).update(&self.claim.0);
         StatementId(*hasher.finalize().as_bytes())
     }

@@ -3,9 +3,10 @@
 //! [`Accounts`] turns events into [`Entry`]s, by one rule for everybody. [`Times`] adds entries up: over a run
 //! ([`crate::statistics`]), or over whatever part of it an observer is interested in, such as a fork.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::statement::{Kind, StatementId};

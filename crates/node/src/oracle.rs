@@ -1,9 +1,10 @@
 //! The oracle: executes the canonical chain plainly, one transaction after another. It shares only the workload and the
 //! state tree with the scheduler.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use reprise_model::block::ChainBlock;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
@@ -39,7 +40,7 @@ impl Oracle {
         base: StateTree,
         checkpoint: Checkpoint,
     ) -> Self {
-        let (states, roots, past) = (VecDeque::new(), HashMap::new(), VecDeque::new());
+        let (states, roots, past) = (VecDeque::new(), HashMap::default(), VecDeque::new());
         Self { processor, rollup, base, below: checkpoint.0, states, roots, past }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! What is kept to count by goes when it cannot be met again: of a block when it is final, of a statement when it is pruned.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use foldhash::HashMap;
 use reprise_chain::event::{AddedBlock, ChainEvent};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
@@ -19,10 +20,10 @@ use crate::report::{Report, Seconds};
 #[derive(Debug, Default)]
 pub struct Statistics {
     report: Report,
-    /// The blocks that are not final, seen on the view at any time.
-    blocks: BTreeSet<(Checkpoint, BlockHash)>,
-    /// The stored statements of each of them when it was last orphaned.
+    /// The stored statements of each block when it left the view, while it may return.
     orphaned: HashMap<BlockHash, Vec<(StatementId, Kind)>>,
+    /// These blocks, by height.
+    left: BTreeSet<(Checkpoint, BlockHash)>,
     /// The statements of blocks that returned, each with the checkpoint of the last.
     returned: HashMap<StatementId, Checkpoint>,
     returned_by_kind: PerKind,
@@ -54,23 +55,25 @@ impl Statistics {
         report.max_reorg_depth = report.max_reorg_depth.max(depth);
         let returns = |added: &AddedBlock| self.orphaned.contains_key(&added.metadata.block_hash());
         report.flips += u64::from(depth > 0 && event.added.iter().any(returns));
+        self.left.extend(event.removed.iter().map(|block| (block.checkpoint, block.block_hash())));
         for block in blocks {
-            if self.blocks.insert((block.metadata.checkpoint, block.metadata.block_hash())) {
+            let (checkpoint, hash) = (block.metadata.checkpoint, block.metadata.block_hash());
+            let Some(stored) = self.orphaned.remove(&hash) else {
                 report.blocks += 1;
                 report.batches += block.batches.len() as u64;
                 report.empty_batches += u64::from(block.batches.is_empty());
-            }
-        }
-        for added in &event.added {
-            let stored = self.orphaned.remove(&added.metadata.block_hash()).unwrap_or_default();
+                continue;
+            };
+            self.left.remove(&(checkpoint, hash));
             for (id, kind) in stored {
-                if self.returned.insert(id, added.metadata.checkpoint).is_none() {
+                if self.returned.insert(id, checkpoint).is_none() {
                     self.returned_by_kind.add(kind);
                 }
             }
         }
-        let kept = self.blocks.split_off(&(event.finalized, BlockHash::default()));
-        for (_, block) in std::mem::replace(&mut self.blocks, kept) {
+        while self.left.first().is_some_and(|(checkpoint, _)| *checkpoint < event.finalized)
+            && let Some((_, block)) = self.left.pop_first()
+        {
             self.orphaned.remove(&block);
         }
     }

@@ -9,8 +9,9 @@
 //! | settlement gap | a settlement that does not start where the last one on the chain ended |
 //! | wrong root | a batch or settlement root that the [`Oracle`] does not get |
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use foldhash::HashMap;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{BlockHash, Digest};
@@ -58,7 +59,7 @@ impl Watcher {
         Self {
             permits,
             proving: 0,
-            durable: HashMap::new(),
+            durable: HashMap::default(),
             by_height: BTreeSet::new(),
             tip: 0,
             settled: VecDeque::new(),

@@ -52,7 +52,7 @@ use crate::workload::Workload;
 pub struct Settings {
     /// Where bundles begin and end.
     pub rule: BundleRule,
-    /// How many proofs may run at a time.
+    /// How many proofs may run at a time. With none the node follows, executes and keeps snapshots; it proves and settles nothing.
     pub permits: usize,
     /// How many checkpoints below the tip a block is final.
     pub finality_depth: u64,
@@ -452,6 +452,7 @@ pub fn build_pipeline(
     sink: Option<Sink>,
 ) -> Result<Pipeline, WireError> {
     let Tuning { engine, retention, prove_apart, .. } = settings.tuning;
+    let proves = settings.permits > 0;
     let Deployment { backend, hasher, processor, pins, .. } = deployment.clone();
     let Origin { position, carried_by, unpaid } = origin;
     let Position { block: root, checkpoint, state, tip } = position.clone();
@@ -484,14 +485,14 @@ pub fn build_pipeline(
         scheduler,
         planner,
         engine: Engine::new(settings.permits, engine),
-        settler: sink.map(Settler::new),
+        settler: sink.filter(|_| proves).map(Settler::new),
         store,
         backend,
         watcher,
         debts: deployment.debts(unpaid, checkpoint),
         diagnostics: Diagnostics::new(settings.data_dir.as_ref().map(DataDir::divergences)),
         pins: pins_digest,
-        demand_max: engine.jobs_max,
+        demand_max: if proves { engine.jobs_max } else { 0 },
     };
     Ok(Pipeline::new(name, components))
 }

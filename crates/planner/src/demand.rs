@@ -23,6 +23,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::StatementId;
 use reprise_model::order::{Order, Rank};
@@ -75,7 +76,8 @@ struct Unit {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Demand {
     wanted: BTreeMap<Rank, WantedOrder>,
-    ranks: BTreeSet<(StatementId, Rank)>,
+    /// Where each statement is wanted, the most urgent first.
+    ranks: HashMap<StatementId, Vec<Rank>>,
     /// The wanted orders that are not stored, by the checkpoints of their coordinates.
     unstored: BTreeSet<(Checkpoint, Rank)>,
     /// The wanted units, by their first checkpoints.
@@ -138,8 +140,7 @@ impl Demand {
 
     /// Updates the status of a statement's receipt.
     pub(crate) fn update_status(&mut self, id: StatementId, status_of: StatusOf<'_>) {
-        let ranks: Vec<Rank> =
-            self.ranks.range((id, Rank::MIN)..=(id, Rank::MAX)).map(|(_, rank)| *rank).collect();
+        let ranks = self.ranks.get(&id).cloned().unwrap_or_default();
         let status = status_of(&id);
         for rank in ranks {
             let Some(wanted) = self.wanted.get_mut(&rank).filter(|wanted| wanted.status != status) else {
@@ -179,7 +180,10 @@ impl Demand {
         let (rank, status) = (order.rank(), status_of(&order.id));
         let wanted = WantedOrder { planned: planned.clone(), status, unit };
         self.before.entry(rank).or_insert(None);
-        self.ranks.insert((order.id, rank));
+        let ranks = self.ranks.entry(order.id).or_default();
+        if let Err(place) = ranks.binary_search(&rank) {
+            ranks.insert(place, rank);
+        }
         self.count(&wanted, rank, false, status != ReceiptStatus::Stored);
         if status == ReceiptStatus::Missing {
             self.want_inner(unit, planned, status_of);
@@ -193,7 +197,13 @@ impl Demand {
 
     fn drop_order(&mut self, rank: Rank) {
         let Some(wanted) = self.wanted.remove(&rank) else { return };
-        self.ranks.remove(&(wanted.planned.order.id, rank));
+        let id = wanted.planned.order.id;
+        if let Some(ranks) = self.ranks.get_mut(&id) {
+            ranks.retain(|other| *other != rank);
+            if ranks.is_empty() {
+                self.ranks.remove(&id);
+            }
+        }
         self.count(&wanted, rank, wanted.status != ReceiptStatus::Stored, false);
         if wanted.status == ReceiptStatus::Missing {
             self.drop_inner(&wanted.planned);

@@ -37,9 +37,10 @@
 //! ([`Planner::start_from`]). Anybody can have written it. So nothing is wanted until the chain has shown a settlement that ends in that
 //! very block, state and lane tip. The settlements of earlier blocks that it shows before are not this node's to judge.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use reprise_chain::event::ChainEvent;
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, ObservedSettlement};
@@ -324,15 +325,15 @@ impl Planner {
             retention,
             view: VecDeque::new(),
             past: VecDeque::new(),
-            checkpoints: HashMap::new(),
+            checkpoints: HashMap::default(),
             anchors: BTreeSet::new(),
             anchor_depth: None,
             settlements: VecDeque::new(),
             settlements_pruned: 0,
             window: Window::default(),
             demand: Demand::default(),
-            planned: HashMap::new(),
-            aggregates: HashMap::new(),
+            planned: HashMap::default(),
+            aggregates: HashMap::default(),
             heights: BTreeMap::new(),
             dormant: Dormant::default(),
             floor: Checkpoint(0),

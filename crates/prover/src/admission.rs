@@ -3,8 +3,9 @@
 //! A statement that can be looked up or proved now comes before one that waits for others. Among equals the more urgent
 //! comes first. So a small bound cannot deadlock: an admitted statement never waits for a refused one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use foldhash::HashMap;
 use reprise_model::digest::StatementId;
 use reprise_model::order::Rank;
 
@@ -19,7 +20,7 @@ pub(crate) struct Priority {
 /// The queue. See the [module documentation](self).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AdmissionQueue {
-    priorities: BTreeMap<StatementId, Priority>,
+    priorities: HashMap<StatementId, Priority>,
     admitted: BTreeSet<(Priority, StatementId)>,
     refused: BTreeSet<(Priority, StatementId)>,
 }
@@ -75,6 +76,8 @@ impl AdmissionQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
     use reprise_model::coordinate::Checkpoint;
 

@@ -144,7 +144,7 @@ pub trait Backend: ClaimScheme + Verifier {
 /// Whether the seal verifies is up to the proof system.
 pub fn check_scheme(scheme: &dyn ClaimScheme, receipt: &Receipt) -> Result<(), VerifyError> {
     let (statement, profile) = (receipt.id(), scheme.profile());
-    if receipt.statement.profile != profile.id() || receipt.seal_kind != profile.seal {
+    if receipt.statement.profile != scheme.profile_id() || receipt.seal_kind != profile.seal {
         return Err(VerifyError::ForeignProfile { statement });
     }
     if receipt.statement.claim != scheme.claim_digest(&receipt.claim) {

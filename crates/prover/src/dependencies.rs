@@ -1,8 +1,8 @@
 //! The dependencies of orders: the statements that each relies on, and how many of them are not stored.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use reprise_model::digest::StatementId;
 use reprise_model::order::Order;
 
@@ -17,9 +17,9 @@ struct Dependent {
 /// The dependencies. See the [module documentation](self).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dependencies {
-    dependencies: BTreeMap<StatementId, Dependent>,
-    /// The orders that rely on each statement.
-    relied_on: BTreeSet<(StatementId, StatementId)>,
+    dependencies: HashMap<StatementId, Dependent>,
+    /// The orders that rely on each statement, by their ids.
+    relied_on: HashMap<StatementId, Vec<StatementId>>,
 }
 
 impl Dependencies {
@@ -31,8 +31,11 @@ impl Dependencies {
         self.untrack(&order.id);
         let mut missing = 0;
         for inner in &order.assumptions {
-            let new = self.relied_on.insert((inner.id, order.id));
-            missing += usize::from(new && !stored(&inner.id));
+            let outer = self.relied_on.entry(inner.id).or_default();
+            if let Err(place) = outer.binary_search(&order.id) {
+                outer.insert(place, order.id);
+                missing += usize::from(!stored(&inner.id));
+            }
         }
         self.dependencies.insert(order.id, Dependent { order: order.clone(), missing });
     }
@@ -41,7 +44,11 @@ impl Dependencies {
     pub(crate) fn untrack(&mut self, id: &StatementId) {
         let Some(need) = self.dependencies.remove(id) else { return };
         for inner in &need.order.assumptions {
-            self.relied_on.remove(&(inner.id, *id));
+            let Some(outer) = self.relied_on.get_mut(&inner.id) else { continue };
+            outer.retain(|outer| outer != id);
+            if outer.is_empty() {
+                self.relied_on.remove(&inner.id);
+            }
         }
     }
 
@@ -52,8 +59,7 @@ impl Dependencies {
 
     /// The tracked orders that rely on a statement.
     pub(crate) fn dependents(&self, inner: &StatementId) -> Vec<StatementId> {
-        let all = (*inner, StatementId([0; 32]))..=(*inner, StatementId([0xFF; 32]));
-        self.relied_on.range(all).map(|(_, outer)| *outer).collect()
+        self.relied_on.get(inner).cloned().unwrap_or_default()
     }
 
     /// Records that a statement is stored, or no longer is. Returns the orders whose dependencies are complete now, or no

@@ -30,12 +30,12 @@
 //! ([`Engine::want`]), and the engine reviews only the statements that changed. What it looks for among all jobs is in the
 //! `index`, which `refresh` keeps up to date: which job is next, which are due, how many there are of each sort.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashMap, HashSet};
 use reprise_model::coordinate::Coordinate;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::order::{Order, Rank};
@@ -108,17 +108,17 @@ pub struct Engine {
     /// The time, as of the last input; its origin does not matter.
     now: Duration,
     stopping: bool,
-    jobs: BTreeMap<StatementId, Job>,
+    jobs: HashMap<StatementId, Job>,
     /// Whether each statement is stored, where it was looked up or proved.
     known: HashMap<StatementId, bool>,
     /// The statements whose `known` changed since the last call of [`Engine::take_known_changes`].
     known_changes: Vec<StatementId>,
-    /// The demand, by statement; one may be wanted at several coordinates.
-    demand: BTreeMap<(StatementId, Rank), DemandedOrder>,
+    /// The demand, by statement; one may be wanted at several coordinates, the most urgent first.
+    demand: HashMap<StatementId, Vec<DemandedOrder>>,
     /// The statements of the demand that are not stored.
-    unmet: BTreeSet<StatementId>,
+    unmet: HashSet<StatementId>,
     /// The statements whose unwanted jobs are kept.
-    dormant: BTreeSet<StatementId>,
+    dormant: HashSet<StatementId>,
     /// The statements of the demand that wait for a job, or have one that waits.
     admission: AdmissionQueue,
     /// The dependencies of the statements that are wanted and not stored, and of those that have a job.
@@ -152,12 +152,12 @@ impl Engine {
             timeouts: Timeouts::new(policy.timeout),
             now: Duration::ZERO,
             stopping: false,
-            jobs: BTreeMap::new(),
-            known: HashMap::new(),
+            jobs: HashMap::default(),
+            known: HashMap::default(),
             known_changes: vec![],
-            demand: BTreeMap::new(),
-            unmet: BTreeSet::new(),
-            dormant: BTreeSet::new(),
+            demand: HashMap::default(),
+            unmet: HashSet::default(),
+            dormant: HashSet::default(),
             admission: AdmissionQueue::default(),
             dependencies: Dependencies::default(),
             index: JobIndex::default(),
@@ -166,11 +166,11 @@ impl Engine {
                 policy.breaker,
             ),
             changed: BTreeSet::new(),
-            wanted: HashSet::new(),
-            served: HashSet::new(),
+            wanted: HashSet::default(),
+            served: HashSet::default(),
             removed_unserved: 0,
-            failed: HashMap::new(),
-            quarantined: HashMap::new(),
+            failed: HashMap::default(),
+            quarantined: HashMap::default(),
             failing: BTreeMap::new(),
             counts: Counts::default(),
             failures: vec![],
@@ -208,7 +208,7 @@ impl Engine {
 
     /// The most urgent order for a statement, if it is wanted.
     fn foremost(&self, id: &StatementId) -> Option<&Arc<Order>> {
-        self.demand.range(ranks_of(id)).next().map(|(_, demanded)| &demanded.order)
+        self.demand.get(id)?.first().map(|demanded| &demanded.order)
     }
 
     /// How many coordinates have asked for the statement's job.
@@ -234,15 +234,15 @@ impl Engine {
             };
             (phase, job.requesters.clone(), job.renewed.clone())
         };
-        let jobs: Vec<_> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
-        let demand = self
-            .demand
-            .values()
-            .map(|demanded| (demanded.order.id, demanded.order.coordinate, demanded.requested));
+        let jobs: BTreeMap<_, _> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
+        let asked = |demanded: &DemandedOrder| (demanded.order.coordinate, demanded.requested);
+        let demand = self.demand.iter().map(|(id, at)| (*id, at.iter().map(asked).collect::<Vec<_>>()));
+        let demand: BTreeMap<_, _> = demand.collect();
+        let dormant: BTreeSet<_> = self.dormant.iter().collect();
         let devices = self.devices.fingerprint(self.now);
         let known: BTreeMap<_, _> = self.known.iter().collect();
         let failed: BTreeMap<_, _> = self.failed.iter().filter(|(_, counts)| counts.total() > 0).collect();
-        (jobs, failed, known, demand.collect::<Vec<_>>(), &self.dormant, devices, self.stopping)
+        (jobs, failed, known, demand, dormant, devices, self.stopping)
     }
 
     /// Whether the indexes are what they would be if they were computed anew. For tests.
@@ -255,7 +255,7 @@ impl Engine {
             }
             plain.set(*id, self.entry(id, job, self.foremost(id).map(AsRef::as_ref)));
         }
-        let unmet = self.demand.keys().map(|(id, _)| *id).filter(|id| !stored(id));
+        let unmet = self.demand.keys().copied().filter(|id| !stored(id));
         self.index == plain && self.unmet == unmet.collect()
     }
 
@@ -301,9 +301,9 @@ impl Engine {
         self.index.waiting()
     }
 
-    /// The orders being proved now.
+    /// The orders being proved now, by their devices.
     pub fn proving(&self) -> impl Iterator<Item = &Arc<Order>> {
-        self.jobs.values().filter(|job| matches!(job.phase, Phase::Proving { .. })).map(|job| &job.order)
+        self.devices.proving().filter_map(|id| self.jobs.get(&id)).map(|job| &job.order)
     }
 
     /// Whether everything that is wanted is stored, given up, or waits for something that was given up.
@@ -424,12 +424,22 @@ impl Engine {
     /// The demand changed.
     pub fn want(&mut self, removed: &[Arc<Order>], added: &[Arc<Order>]) -> Vec<Effect> {
         for order in removed {
-            self.demand.remove(&(order.id, order.rank()));
+            if let Some(at) = self.demand.get_mut(&order.id) {
+                let rank = order.rank();
+                at.retain(|demanded| demanded.order.rank() != rank);
+                if at.is_empty() {
+                    self.demand.remove(&order.id);
+                }
+            }
             self.refresh(order.id);
         }
         for order in added {
-            let demanded = DemandedOrder { order: order.clone(), requested: false };
-            self.demand.insert((order.id, order.rank()), demanded);
+            let (rank, demanded) = (order.rank(), DemandedOrder { order: order.clone(), requested: false });
+            let at = self.demand.entry(order.id).or_default();
+            match at.binary_search_by_key(&rank, |demanded| demanded.order.rank()) {
+                Ok(same) => at[same] = demanded,
+                Err(place) => at.insert(place, demanded),
+            }
             self.refresh(order.id);
         }
         let mut changed = mem::take(&mut self.changed);
@@ -464,7 +474,7 @@ impl Engine {
     fn review(&mut self, id: &StatementId) -> Option<Effect> {
         let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
         if refused {
-            self.demand.range_mut(ranks_of(id)).for_each(|(_, demanded)| demanded.requested = false);
+            self.forget_requests(id);
         }
         let (now, is_dormant) = (self.now, !wanted && self.dormant.contains(id));
         let foremost = self.foremost(id).map(|order| order.coordinate);
@@ -487,11 +497,10 @@ impl Engine {
     fn request_all(&mut self, statements: &BTreeSet<StatementId>) -> Vec<Effect> {
         let mut fresh: BTreeMap<(Rank, StatementId), Arc<Order>> = BTreeMap::new();
         for id in statements.iter().filter(|id| !self.admission.is_refused(id)) {
-            for ((id, rank), demanded) in
-                self.demand.range_mut(ranks_of(id)).filter(|(_, demanded)| !demanded.requested)
-            {
+            let demanded = self.demand.get_mut(id).into_iter().flatten();
+            for demanded in demanded.filter(|demanded| !demanded.requested) {
                 demanded.requested = true;
-                fresh.insert((*rank, *id), demanded.order.clone());
+                fresh.insert((demanded.order.rank(), *id), demanded.order.clone());
             }
         }
         fresh.values().filter_map(|order| self.request(order)).collect()
@@ -698,8 +707,14 @@ impl Engine {
     pub fn lost(&mut self, id: StatementId) {
         self.set_known(id, Some(false));
         // Its requesters were served by the lost receipt: they ask again.
-        self.demand.range_mut(ranks_of(&id)).for_each(|(_, demanded)| demanded.requested = false);
+        self.forget_requests(&id);
         self.changed.insert(id);
+    }
+
+    /// Every coordinate of a statement asks again.
+    fn forget_requests(&mut self, id: &StatementId) {
+        let demanded = self.demand.get_mut(id).into_iter().flatten();
+        demanded.for_each(|demanded| demanded.requested = false);
     }
 
     /// Removes what is known of statements that only final blocks use. One that is wanted or has a job stays.
@@ -952,9 +967,4 @@ impl Engine {
         }
         vec![]
     }
-}
-
-/// The range of all coordinates of a statement.
-fn ranks_of(id: &StatementId) -> RangeInclusive<(StatementId, Rank)> {
-    (*id, Rank::MIN)..=(*id, Rank::MAX)
 }

@@ -3,9 +3,10 @@
 //! Each job has one [`Entry`], a function of the job and of the engine's state. Setting the entry updates every table and
 //! sum at once, so that none can be left out of date.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use reprise_model::order::Rank;
 use reprise_model::statement::StatementId;
 
@@ -32,7 +33,7 @@ pub(crate) struct Entry {
 /// The index. See the [module documentation](self).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct JobIndex {
-    entries: BTreeMap<StatementId, Entry>,
+    entries: HashMap<StatementId, Entry>,
     ready: BTreeSet<(Urgency, StatementId)>,
     due: BTreeSet<(Duration, StatementId)>,
     unwanted: BTreeSet<StatementId>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use reprise_model::digest::{ClaimDigest, ProgramId};
+use reprise_model::digest::{ClaimDigest, ProfileId, ProgramId};
 use reprise_model::journal::Journal;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::Limits;
@@ -71,6 +71,8 @@ const CANCEL_POLL: Duration = Duration::from_millis(2);
 pub struct MockBackend {
     config: MockConfig,
     profile: ProofProfile,
+    profile_id: ProfileId,
+    programs: [ProgramId; Kind::COUNT],
     hasher: Arc<dyn WorkloadHasher>,
     processor: Arc<dyn Processor>,
     calls: AtomicU64,
@@ -89,7 +91,14 @@ impl MockBackend {
             security_bits: 0,
             parameters: String::new(),
         };
-        Self { config, profile, hasher, processor, calls: AtomicU64::new(0), spent: Default::default() }
+        let programs = ["transaction", "batch", "aggregate"].map(|kind| {
+            let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 mock program");
+            // No kind begins with another, so kind and name are told apart.
+            hasher.update(kind.as_bytes()).update(config.workload.as_bytes());
+            ProgramId(*hasher.finalize().as_bytes())
+        });
+        let (profile_id, calls, spent) = (profile.id(), AtomicU64::new(0), Default::default());
+        Self { config, profile, profile_id, programs, hasher, processor, calls, spent }
     }
 
     /// How long it proved, by kind: the calls that ended, with a proof or a failure.
@@ -182,6 +191,10 @@ impl ClaimScheme for MockBackend {
         &self.profile
     }
 
+    fn profile_id(&self) -> ProfileId {
+        self.profile_id
+    }
+
     fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
         let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 mock claim");
         let half = claim.journal.len() / 2;
@@ -209,12 +222,7 @@ impl Backend for MockBackend {
     }
 
     fn programs(&self) -> [ProgramId; Kind::COUNT] {
-        ["transaction", "batch", "aggregate"].map(|kind| {
-            let mut hasher = blake3::Hasher::new_derive_key("reprise 2026-11 mock program");
-            // No kind begins with another, so kind and name are told apart.
-            hasher.update(kind.as_bytes()).update(self.config.workload.as_bytes());
-            ProgramId(*hasher.finalize().as_bytes())
-        })
+        self.programs
     }
 
     fn limits(&self) -> Limits {

@@ -84,6 +84,12 @@ struct Planned<'a> {
 impl Rules<'_> {
     /// Executes the lane transactions of a block.
     pub fn execute(&self, block: &ChainBlock, before: &Before<'_>) -> Result<Execution, LaneError> {
+        if block.accepted.is_empty() {
+            let (lane, proof) = (&self.pins.lane, block.lane_proof.as_deref());
+            let tip_after = self.hasher.lane().at(self.hasher, lane, Some(before.tip), proof)?;
+            let (transactions, writes, batches) = (vec![], vec![], vec![]);
+            return Ok(Execution { transactions, writes, batches, after: before.state.clone(), tip_after });
+        }
         let planned = self.plan(&block.accepted);
         let waves = planned.iter().map(|p| p.wave + 1).max().unwrap_or(0);
         let mut state = before.state.clone();
@@ -171,10 +177,6 @@ impl Rules<'_> {
         (before, after): (&Before<'_>, &StateTree),
     ) -> Result<(Vec<ScheduledBatch>, Digest), LaneError> {
         let (lane, scheme) = (&self.pins.lane, self.hasher.lane());
-        if transactions.is_empty() {
-            let left = scheme.at(self.hasher, lane, Some(before.tip), block.lane_proof.as_deref())?;
-            return Ok((vec![], left));
-        }
         let mut open = OpenBlock::new(block.metadata.context());
         let (mut open_before, mut state) = (Digest::ZERO, before.state.clone());
         let (pins, mut tip_after) = (self.pins.digest(self.hasher), *before.tip);

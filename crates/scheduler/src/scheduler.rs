@@ -2,9 +2,10 @@
 
 mod witnesses;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::{BatchMetadata, BlockId, ChainBlock, ChainRoot, ObservedSettlement};
@@ -130,11 +131,11 @@ impl Scheduler {
             anchor_depth: None,
             log,
             stored,
-            versions: HashMap::new(),
+            versions: HashMap::default(),
             heights: BTreeSet::new(),
             root,
             finalized: checkpoint,
-            settles: HashMap::new(),
+            settles: HashMap::default(),
             executed: 0,
         };
         scheduler.insert(hash, first);
@@ -186,28 +187,29 @@ impl Scheduler {
         if highest <= self.finalized {
             return;
         }
-        let (mut canonical, mut at) = (HashSet::from([*block]), *block);
+        let (root, mut at) = (self.root.metadata.block_hash, *block);
+        // Down to the last block that became final, below which nothing is left to decide.
         while let Some(version) = self.versions.get(&at).filter(|it| it.block.checkpoint >= self.finalized) {
-            if let Some(record) = &version.record {
-                canonical.insert(at);
-                if !record.accepted.is_empty() {
-                    self.settles.insert(version.tip_after, at);
+            let (checkpoint, parent) = (version.block.checkpoint, version.block.block.parent_hash);
+            if version.record.as_ref().is_some_and(|record| !record.accepted.is_empty()) {
+                self.settles.insert(version.tip_after, at);
+            }
+            // PRUNE SAFETY: a block below the highest that is not canonical cannot become so, and of an empty one nothing is proved.
+            if checkpoint < highest {
+                let keeps = |hash: &BlockHash| *hash == root || *hash == at && version.record.is_some();
+                let level =
+                    (checkpoint, BlockHash::default())..(Checkpoint(checkpoint.0 + 1), BlockHash::default());
+                let gone: Vec<_> =
+                    self.heights.range(level).filter(|(_, hash)| !keeps(hash)).copied().collect();
+                for (checkpoint, hash) in gone {
+                    self.heights.remove(&(checkpoint, hash));
+                    self.versions.remove(&hash);
                 }
             }
-            // The last block that became final, below which nothing is left to decide.
-            if version.block.checkpoint == self.finalized {
+            if checkpoint == self.finalized {
                 break;
             }
-            at = version.block.block.parent_hash;
-        }
-        // PRUNE SAFETY: a block below that is not canonical cannot become so, and of an empty one nothing is proved.
-        let below = (self.finalized, BlockHash::default())..(highest, BlockHash::default());
-        let root = self.root.metadata.block_hash;
-        let keeps = |hash: &BlockHash| canonical.contains(hash) || *hash == root;
-        let gone: Vec<_> = self.heights.range(below).filter(|(_, hash)| !keeps(hash)).copied().collect();
-        for (checkpoint, hash) in gone {
-            self.heights.remove(&(checkpoint, hash));
-            self.versions.remove(&hash);
+            at = parent;
         }
         while self.stored.first_key_value().is_some_and(|((checkpoint, _), _)| *checkpoint < highest) {
             self.stored.pop_first();

@@ -6,6 +6,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProfileId, ProgramId};
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::profile::SealKind;
 use reprise_model::statement::{Kind, Statement, StatementId};
 
@@ -18,6 +19,7 @@ pub(crate) const FLOOR_PREFIX: &[u8] = b"prune floor ";
 
 /// The key of the prune floor of what is proved under these pins.
 pub(crate) fn floor_of(pins: &PinsDigest) -> Vec<u8> {
+    let pins = if mutation::is(Mutation::FloorShared) { &PinsDigest::default() } else { pins };
     [FLOOR_PREFIX, &pins.0].concat()
 }
 

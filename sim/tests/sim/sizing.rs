@@ -21,7 +21,7 @@ use reprise_model::transaction::account_of;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::l1::OverlaySink;
 use reprise_node::pipeline::{Context, Executor, Message, Pipeline};
-use reprise_node::wire::{Deployment, Settings, Tuning, build_pipeline};
+use reprise_node::wire::{self, Deployment, Settings, Tuning, build_pipeline};
 use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::Control;
@@ -29,7 +29,7 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, run_attempt};
 use reprise_settler::Sink;
-use reprise_sim::disk::{Disk, Records};
+use reprise_sim::disk::Disk;
 use reprise_sim::ledger::workload;
 use reprise_sim::sizing::cache::{Cache, Costs, Design, Figures};
 use reprise_sim::sizing::chain::{Event, Name, Step};
@@ -183,7 +183,7 @@ impl Real {
             tuning: Tuning { retention, ..Tuning::default() },
         };
         let deployment = Deployment::new(&workload(), backend.clone(), Arc::new(Blake3), chain.lane());
-        let records = Box::new(Records::new(disk.clone()));
+        let records = Box::new(wire::records(&disk.hold().unwrap(), &deployment).unwrap());
         let sink = Sink::Unproven(Box::new(OverlaySink(overlay.clone())));
         build_pipeline(
             &settings,
@@ -202,6 +202,7 @@ impl Real {
             match step {
                 Step::Chain(event) => self.follow(event),
                 Step::Restart => {
+                    self.disk.crash(None);
                     self.pipeline = Self::build_pipeline(
                         &self.backend,
                         &self.chain,

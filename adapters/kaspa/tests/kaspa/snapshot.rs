@@ -1,10 +1,12 @@
 //! A chain that is followed from the block of a snapshot: what the node must show of that block.
 
+use std::fs;
+
 use reprise_chain::event_log::EventLog;
-use reprise_disk::data_dir::DataDir;
+use reprise_disk::data_dir::{DataDir, LockedPath};
 use reprise_kaspa::covenant::State;
 use reprise_kaspa::follower::{FollowError, Follower};
-use reprise_kaspa::live::{LiveError, LiveL1, Options, SnapshotStart};
+use reprise_kaspa::live::{self, LiveError, LiveL1, Options, SnapshotStart};
 use reprise_kaspa::track::CheckError;
 use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
@@ -82,6 +84,71 @@ async fn a_block_that_the_node_does_not_show_as_the_snapshot_does_is_refused() {
     assert!(unknown.to_string().contains("import a newer snapshot"), "{unknown}");
 }
 
+/// The options of a run over a node that is away, which begins with a snapshot of a block.
+fn options(begins: Option<&Block>) -> Options {
+    let state = State { root: Digest([1; 32]), tip: Digest([2; 32]) };
+    let start = |block| SnapshotStart { block: root(block), checkpoint: Checkpoint(3), state };
+    Options {
+        url: "ws://127.0.0.1:1".into(),
+        lane: fake::lane(),
+        from: None,
+        confirmations: 0,
+        until_idle: false,
+        wrong_answers_max: 1,
+        finality_depth: None,
+        snapshot: begins.map(start),
+        quiet_max: None,
+        through: None,
+    }
+}
+
+#[tokio::test]
+async fn an_event_log_that_is_damaged_where_only_the_node_has_it_is_followed_again_from_the_snapshot_and_put_aside()
+ {
+    let chain = chain(0);
+    let dir = tempfile::tempdir().unwrap();
+    let place = DataDir::lock(dir.path()).unwrap().event_log(&PinsDigest([1; 32]));
+    let mut recorder = fake::recorder_at(&chain[3]);
+    let mut event_log =
+        EventLog::begin(place.clone(), recorder.follower.head().clone(), Checkpoint(3)).unwrap();
+    recorder.accept(&fake::answer(&[], &chain[4..6]), &fake::proofs(&chain[4..6])).unwrap();
+    event_log.append(&recorder.events[0]).unwrap();
+    drop(event_log);
+    // In its head, which names the chain.
+    let mut damaged = fs::read(place.path()).unwrap();
+    damaged[150] ^= 1;
+    fs::write(place.path(), &damaged).unwrap();
+    let aside = |place: &LockedPath| fs::read(format!("{}.damaged-1", place.path().display())).ok();
+
+    let nobody = || -> Result<Follower, LiveError> { panic!("the node is not asked") };
+    let refused = live::followed(&options(None), Some(place.clone()), nobody).unwrap_err();
+    assert!(
+        refused.to_string().contains("damaged") && refused.to_string().contains("chronicle"),
+        "{refused}"
+    );
+    let away = || Err(LiveError::Thread(std::io::Error::other("the node is away")));
+    let refused = live::followed(&options(Some(&chain[3])), Some(place.clone()), away).unwrap_err();
+    assert!(refused.to_string().contains("the node is away"), "{refused}");
+    assert_eq!(fs::read(place.path()).unwrap(), damaged, "as long as nothing takes its place it stays");
+    assert_eq!(aside(&place), None);
+
+    let again = Follower::start_from(&node(&chain), fake::lane(), root(&chain[3])).await.unwrap();
+    let (mut follower, event_log) =
+        live::followed(&options(Some(&chain[3])), Some(place.clone()), || Ok(again)).unwrap();
+    let event_log = event_log.unwrap();
+    assert_eq!((&event_log.head().root, event_log.checkpoint()), (&root(&chain[3]), Checkpoint(3)));
+    assert_eq!(event_log.events().count(), 0);
+    assert_eq!(aside(&place).unwrap(), damaged, "nothing of it is lost");
+    drop(event_log);
+    follower.set_finality_depth(fake::WINDOW);
+    let events = follower.advance(&node(&chain)).await.unwrap();
+    let added: Vec<_> = events.iter().flat_map(|event| &event.added).map(|block| block.metadata).collect();
+    assert_eq!(added, chain[4..].iter().map(|block| block.metadata).collect::<Vec<_>>());
+    // The next start finds a whole one, and asks nobody.
+    let (_, event_log) = live::followed(&options(Some(&chain[3])), Some(place.clone()), nobody).unwrap();
+    assert_eq!(event_log.unwrap().head().root, root(&chain[3]));
+}
+
 #[test]
 fn an_event_log_of_another_block_than_the_snapshot_s_is_refused() {
     let chain = chain(0);
@@ -89,24 +156,7 @@ fn an_event_log_of_another_block_than_the_snapshot_s_is_refused() {
     let place = DataDir::lock(dir.path()).unwrap().event_log(&PinsDigest([1; 32]));
     let head = fake::recorder_at(&chain[3]).follower.head().clone();
     EventLog::begin(place.clone(), head, Checkpoint(3)).unwrap();
-    let open = |begins: Option<&Block>| {
-        let state = State { root: Digest([1; 32]), tip: Digest([2; 32]) };
-        let start = |block| SnapshotStart { block: root(block), checkpoint: Checkpoint(3), state };
-        let snapshot = begins.map(start);
-        let options = Options {
-            url: "ws://127.0.0.1:1".into(),
-            lane: fake::lane(),
-            from: None,
-            confirmations: 0,
-            until_idle: false,
-            wrong_answers_max: 1,
-            finality_depth: None,
-            snapshot,
-            quiet_max: None,
-            through: None,
-        };
-        LiveL1::open(options, Some(place.clone()))
-    };
+    let open = |begins: Option<&Block>| LiveL1::open(options(begins), Some(place.clone()));
     assert_eq!(open(Some(&chain[3])).unwrap().head().root, root(&chain[3]));
     let refused = open(Some(&chain[4])).err().unwrap();
     assert!(

@@ -47,7 +47,7 @@ fn a_second_process_on_a_held_directory_is_refused_and_changes_no_byte() {
     }
     fs::write(dir.path().join("l1/chronicle-0101010101010101"), b"whatever a live one holds").unwrap();
     let before = files(dir.path());
-    for _ in 0..5 {
+    for _ in 0..50 {
         for second in SECOND {
             let output = reprise(dir.path(), second);
             let said = String::from_utf8_lossy(&output.stderr);

@@ -1,5 +1,10 @@
 //! The command line as a user sees it: the program, its output, its exit codes, and kills.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod account;
 mod api;
@@ -9,6 +14,7 @@ mod book;
 mod command;
 mod crash;
 mod exit;
+mod following;
 mod full;
 mod held;
 mod metrics;

@@ -1,6 +1,8 @@
 //! The whole pipeline over the dev chain and the mock backend: the invariants, end to end.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[cfg(test)]
+mod backed_up;
 mod circles;
 #[cfg(test)]
 mod crowded;
@@ -36,6 +38,8 @@ mod refused;
 mod repeats;
 #[cfg(test)]
 mod snapshots;
+#[cfg(test)]
+mod standby;
 #[cfg(test)]
 mod states;
 #[cfg(test)]

@@ -261,7 +261,7 @@ impl Shared {
     }
 
     /// The same, told of its health.
-    fn run_watched(&self, home: &Home, observer: &mut dyn Observer) -> RunOutcome {
+    pub(crate) fn run_watched(&self, home: &Home, observer: &mut dyn Observer) -> RunOutcome {
         let root = self.beginning(home);
         let (backend, store) = home.open();
         let settings = wire::Settings {
@@ -277,7 +277,7 @@ impl Shared {
     }
 
     /// The block that the data directory's chain begins with.
-    fn beginning(&self, home: &Home) -> ChainRoot {
+    pub(crate) fn beginning(&self, home: &Home) -> ChainRoot {
         let origin = origin_of(self, home);
         match origin.exists() {
             true => snapshot::open(origin.path()).unwrap().head().block.clone(),
@@ -285,7 +285,7 @@ impl Shared {
         }
     }
 
-    fn run(&self, home: &Home) -> RunOutcome {
+    pub(crate) fn run(&self, home: &Home) -> RunOutcome {
         let ended = self.try_run(home, self.beginning(home), Some("dev")).unwrap();
         assert_eq!(ended.violations, vec![]);
         assert_sums(&ended.report);
@@ -293,7 +293,7 @@ impl Shared {
     }
 
     /// The newest snapshot that a node of this home wrote.
-    fn newest(&self, home: &Home) -> PathBuf {
+    pub(crate) fn newest(&self, home: &Home) -> PathBuf {
         let pins = self.deployment(home).pins().digest(&Blake3);
         keeper::newest(&FileSystem, home.path(), &pins).unwrap().unwrap()
     }

@@ -1,0 +1,164 @@
+//! A backup: a copy of a data directory, also of one that a process works in.
+//!
+//! Nothing is locked, and nothing in the directory is touched. A file that is only appended to is copied as far as it reaches: what the
+//! copy ends with may be half of a write, which whoever opens the copy cuts off. A file that is replaced is copied as it was.
+//!
+//! The copy is a state that a crash could have left. The chain's events are copied first, then the records, then what the chain begins with,
+//! as a process does it the other way round: it moves the beginning up, and then cuts what lies below. Where the beginning moved
+//! meanwhile, all three are copied again. Receipts come last; one that is missing is proved again.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The file system refused.
+    #[error("could not {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The file system's error.
+        source: io::Error,
+    },
+    /// There is nothing to copy.
+    #[error("{} is no data directory: give the --data-dir of a node", dir.display())]
+    Nothing {
+        /// What was to be copied.
+        dir: PathBuf,
+    },
+    /// The place of the copy is taken.
+    #[error("{} is not empty: give a directory that is not there yet", to.display())]
+    Taken {
+        /// Where the copy was to be.
+        to: PathBuf,
+    },
+    /// The directory changed faster than it was copied.
+    #[error("{} changed again and again while it was copied: copy to a faster disk", dir.display())]
+    Restless {
+        /// What was to be copied.
+        dir: PathBuf,
+    },
+}
+
+/// How much was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The folders of a data directory, in the order in which they are copied.
+const FOLDERS: [&str; 5] = ["l1", "state", "snapshots", "divergences", "receipts"];
+
+/// Those that must agree.
+const AGREE: usize = 2;
+
+/// How often what must agree is copied, at most.
+const TRIES_MAX: usize = 8;
+
+/// What the file that a chain begins with is called first.
+const ORIGIN: &str = "origin-";
+
+/// So many bytes of it tell it from another.
+const ORIGIN_HEAD: u64 = 64;
+
+/// Copies the data directory at `from` to `to`, which is made.
+pub fn copy(from: &Path, to: &Path) -> Result<Copied, BackupError> {
+    if !FOLDERS.iter().any(|folder| from.join(folder).is_dir()) {
+        return Err(BackupError::Nothing { dir: from.into() });
+    }
+    fs::create_dir_all(to).map_err(failed("make", to))?;
+    if fs::read_dir(to).map_err(failed("read", to))?.next().is_some() {
+        return Err(BackupError::Taken { to: to.into() });
+    }
+    let mut tries = 0;
+    let mut copied = loop {
+        let (before, mut copied) = (origins(from)?, Copied::default());
+        for folder in &FOLDERS[..AGREE] {
+            copy_folder(&from.join(folder), &to.join(folder), &mut copied)?;
+        }
+        if origins(from)? == before {
+            break copied;
+        }
+        tries += 1;
+        if tries == TRIES_MAX {
+            return Err(BackupError::Restless { dir: from.into() });
+        }
+    };
+    for folder in &FOLDERS[AGREE..] {
+        copy_folder(&from.join(folder), &to.join(folder), &mut copied)?;
+    }
+    sync(to)?;
+    Ok(copied)
+}
+
+/// What the chains of a directory begin with.
+fn origins(dir: &Path) -> Result<BTreeSet<(String, Vec<u8>)>, BackupError> {
+    let state = dir.join("state");
+    let mut found = BTreeSet::new();
+    for name in names(&state)?.into_iter().filter(|name| name.starts_with(ORIGIN)) {
+        let path = state.join(&name);
+        // The checksum of what it says of its block is among the first bytes of a snapshot.
+        let mut head = vec![];
+        match File::open(&path).and_then(|file| file.take(ORIGIN_HEAD).read_to_end(&mut head)) {
+            Ok(_) => drop(found.insert((name, head))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("read", &path)(error)),
+        }
+    }
+    Ok(found)
+}
+
+/// Copies a folder and those in it. What is gone meanwhile is left out.
+fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Result<(), BackupError> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(to).map_err(failed("make", to))?;
+    // Segments of the receipt log have ascending names: what is moved out of an old one while it is copied is in a newer one.
+    for name in names(from)?.into_iter().filter(|name| is_kept(name)) {
+        let (source, target) = (from.join(&name), to.join(&name));
+        if source.is_dir() {
+            copy_folder(&source, &target, copied)?;
+            continue;
+        }
+        match fs::copy(&source, &target) {
+            Ok(bytes) => (copied.files, copied.bytes) = (copied.files + 1, copied.bytes + bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed("copy", &source)(error)),
+        }
+        File::open(&target).and_then(|file| file.sync_all()).map_err(failed("sync", &target))?;
+    }
+    sync(to)
+}
+
+/// The names in a folder, in order; none where it is not there.
+fn names(folder: &Path) -> Result<BTreeSet<String>, BackupError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        entries => entries.map_err(failed("read", folder))?,
+    };
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    entries.map(name).collect::<io::Result<_>>().map_err(failed("read", folder))
+}
+
+/// Whether a file is more than a trace of the process that works there.
+fn is_kept(name: &str) -> bool {
+    name != "LOCK" && ![".partial", ".new"].iter().any(|ending| name.ends_with(ending))
+}
+
+fn sync(folder: &Path) -> Result<(), BackupError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<> {
+    let path = path.to_path_buf();
+    move |source| BackupError::Io { action, path, source }
+}

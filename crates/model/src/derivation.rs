@@ -1,0 +1,77 @@
+//! BLAKE3 in key-derivation mode, under contexts whose keys are known: a hash under one costs one compression less than from the
+//! context, which for a node of a tree is half.
+
+use blake3::Hasher;
+use blake3::hazmat::HasherExt;
+
+/// A context, and the key that it hashes to.
+#[derive(Debug, Clone, Copy)]
+pub struct Derivation {
+    context: &'static str,
+    key: [u8; 32],
+}
+
+impl Derivation {
+    /// Of a context whose key is known.
+    const fn known(context: &'static str, key: [u8; 32]) -> Self {
+        Self { context, key }
+    }
+
+    /// A hasher under it.
+    pub fn hasher(&self) -> Hasher {
+        Hasher::new_from_context_key(&self.key)
+    }
+
+    /// The context.
+    pub fn context(&self) -> &'static str {
+        self.context
+    }
+}
+
+/// Of cells in a domain.
+pub const CELLS: Derivation = Derivation::known(
+    "reprise 2026-11 cells",
+    [
+        0x65, 0xa1, 0xb1, 0x2a, 0xc7, 0xf2, 0x76, 0x11, 0x2b, 0x0c, 0x19, 0x34, 0x9c, 0x62, 0x1e, 0x7e, 0x5f,
+        0xc4, 0xa1, 0x9d, 0xeb, 0x4a, 0xa0, 0xb2, 0xcb, 0x6e, 0x0a, 0x93, 0x42, 0x97, 0x70, 0x76,
+    ],
+);
+/// Of a node of the state tree.
+pub const NODE: Derivation = Derivation::known(
+    "reprise 2026-11 node",
+    [
+        0xc4, 0x7a, 0x7d, 0xd3, 0x74, 0x24, 0xd2, 0x27, 0xbd, 0x0b, 0xca, 0xae, 0x31, 0x96, 0x71, 0xb7, 0xf7,
+        0x0f, 0x6d, 0x21, 0x7c, 0x41, 0x01, 0xcc, 0x53, 0x68, 0xb7, 0xdb, 0x54, 0xb4, 0x13, 0xc7,
+    ],
+);
+/// Of a statement's id.
+pub const STATEMENT: Derivation = Derivation::known(
+    "reprise 2026-11 statement id",
+    [
+        0x18, 0xdf, 0xdc, 0x71, 0xcc, 0x32, 0x19, 0x50, 0x0d, 0x65, 0x6a, 0x03, 0xb4, 0x24, 0x7e, 0x9c, 0x96,
+        0x48, 0x83, 0x53, 0xdc, 0xab, 0x8a, 0xf6, 0x8b, 0x7b, 0xcb, 0x03, 0x7e, 0x64, 0x86, 0xe2,
+    ],
+);
+/// Of a receipt's bytes.
+pub const RECEIPT: Derivation = Derivation::known(
+    "reprise 2026-11 receipt checksum",
+    [
+        0xae, 0x83, 0x24, 0xc2, 0x51, 0xf2, 0xf2, 0xfb, 0xd3, 0x4d, 0x52, 0x23, 0x15, 0x19, 0x94, 0x33, 0x9e,
+        0xf5, 0x49, 0x90, 0x02, 0x0a, 0xb6, 0x88, 0x8a, 0x60, 0x9f, 0xc6, 0x79, 0x0f, 0xa6, 0x29,
+    ],
+);
+
+#[cfg(test)]
+mod tests {
+    use blake3::hazmat::hash_derive_key_context;
+
+    use super::*;
+
+    #[test]
+    fn every_key_is_that_of_its_context() {
+        for derivation in [CELLS, NODE, STATEMENT, RECEIPT] {
+            let key = hash_derive_key_context(derivation.context());
+            assert_eq!(derivation.key, key, "{}", derivation.context());
+        }
+    }
+}
