@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::Publisher;
-use reprise_api::served::{Facts, Served};
+use reprise_api::served::{Facts, Metrics, Served};
 use reprise_api::server::{self, Endpoint, Limits, ServeError, Token};
 use reprise_light::answer::Answer;
 use reprise_light::json::AnswerJson;
@@ -17,15 +17,20 @@ use reprise_model::hash::Blake3;
 use crate::client::{answer, connect, get, request};
 use crate::fixture::{Setup, flip, run};
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A node that has run, served; it ends with the process.
-struct Node {
-    address: SocketAddr,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
     _dir: tempfile::TempDir,
 }
 
-fn node(limits: Limits, token: Option<Token>) -> Node {
+pub(crate) fn node(limits: Limits, token: Option<Token>) -> Node {
+    node_with(limits, token, Box::new(|| "reprise_blocks_total 1\n".into()))
+}
+
+/// The same with these metrics.
+pub(crate) fn node_with(limits: Limits, token: Option<Token>, metrics: Metrics) -> Node {
     let mut publisher = Publisher::new(Projection::new(1, Window::default(), None));
     let views = publisher.views();
     let (_, store, dir) = run(flip(), &Setup::default(), &mut publisher);
@@ -37,14 +42,7 @@ fn node(limits: Limits, token: Option<Token>) -> Node {
         started_ms: 0,
         price_per_hour: None,
     };
-    let served = Served::new(
-        facts,
-        views,
-        Box::new(|| "reprise_blocks_total 1\n".into()),
-        store,
-        None,
-        limits.streams,
-    );
+    let served = Served::new(facts, views, metrics, store, None, limits.streams);
     let endpoint = Endpoint::api("127.0.0.1:0".parse().unwrap(), served, token, limits).unwrap();
     let address = endpoint.address();
     server::serve(vec![endpoint]).unwrap();
@@ -95,6 +93,22 @@ fn every_path_answers_from_the_run() {
     let receipt = json(&format!("/v1/receipts/{id}"));
     assert_eq!(receipt["id"], id);
     assert!(receipt["fields"].as_array().unwrap().len() > 3, "{receipt}");
+    let place = receipt["places"][0].as_str().unwrap();
+    let why = json(&format!("/v1/why?place={place}"));
+    assert_eq!((&why["answer"], &why["statements"][0]), (&"hit".into(), &id.into()), "{why}");
+    let checkpoint = place.split('/').next().unwrap();
+    let used = json(&format!("/v1/receipts?checkpoint={checkpoint}"))["items"].as_array().unwrap().clone();
+    assert!(used.iter().any(|it| it["place"] == *place && it["statement"] == id && it["diverged"] == false));
+    let one = json(&format!("/v1/receipts?checkpoint={checkpoint}&limit=1"));
+    assert_eq!(one["items"][0], used[0]);
+    let rest = json(&format!("/v1/receipts?checkpoint={checkpoint}&after={}", one["next"].as_str().unwrap()));
+    assert_eq!(rest["items"].as_array().unwrap()[..], used[1..]);
+    let elsewhere = json(&format!("/v1/why?place={checkpoint}/{}/batch", "5a".repeat(32)));
+    assert_eq!(
+        (&elsewhere["answer"], &elsewhere["nearest"]["differs_in"]),
+        (&"miss".into(), &"block hash".into())
+    );
+    assert_eq!(json("/v1/why?place=99999/5a/batch")["nearest"], serde_json::Value::Null);
     let accepted = json("/v1/transactions?limit=500")["items"].as_array().unwrap().clone();
     let settled = accepted.iter().filter(|it| it["step"] == "settled").count();
     assert!(settled > 3, "{accepted:?}");
@@ -193,6 +207,10 @@ fn what_cannot_be_answered_is_a_problem_with_a_name() {
         ("GET /v1/statements?after=x", 400, "bad-request"),
         ("GET /v1/settlements?after=1.2", 400, "bad-request"),
         ("GET /v1/events?since=later", 400, "bad-request"),
+        ("GET /v1/why", 400, "bad-request"),
+        ("GET /v1/why?place=zebra", 400, "bad-request"),
+        ("GET /v1/receipts", 400, "bad-request"),
+        ("GET /v1/receipts?checkpoint=-1", 400, "bad-request"),
         ("POST /v1/chain", 405, "method"),
         ("DELETE /", 405, "method"),
     ] {
@@ -321,7 +339,7 @@ fn a_client_that_sends_its_request_byte_by_byte_is_cut_off_and_others_are_served
 }
 
 /// A stream of changes, from after its head.
-fn follow(address: SocketAddr, query: &str) -> BufReader<TcpStream> {
+pub(crate) fn follow(address: SocketAddr, query: &str) -> BufReader<TcpStream> {
     let mut connection = connect(address);
     connection
         .write_all(format!("GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
