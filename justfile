@@ -63,6 +63,11 @@ page:
     cargo build --locked --package reprise --no-default-features
     crates/api/tests/outside/run target/debug/reprise
 
+# The picture of the page in the README, anew. Needs node, npm and chromium.
+picture:
+    cargo build --locked --package reprise --no-default-features
+    crates/api/tests/outside/run target/debug/reprise picture
+
 # The Kaspa harness: clippy and the tests that need no node.
 harness:
     cargo clippy --locked --all-targets --manifest-path harness/Cargo.toml -- -D warnings

@@ -50,6 +50,37 @@ pub(crate) fn limit(asked: Option<u32>, default: u32, max: u32) -> Result<usize,
     }
 }
 
+/// The most things that one request looks at, however few of them fit.
+pub(crate) const LOOKED_AT_MAX: usize = 2_000;
+
+/// A page of a list.
+#[derive(Debug)]
+pub(crate) struct Page<T, K> {
+    /// What fits, in the list's order.
+    pub(crate) items: Vec<T>,
+    /// The place of the last thing that was looked at, where others come after it.
+    pub(crate) next: Option<K>,
+}
+
+impl<T, K: Copy> Page<T, K> {
+    /// Looks at things in the list's order, until so many fit or [enough](LOOKED_AT_MAX) were looked at.
+    pub(crate) fn of<V>(
+        things: impl IntoIterator<Item = (K, V)>,
+        mut fitting: impl FnMut(K, V) -> Option<T>,
+        limit: usize,
+    ) -> Self {
+        let (mut items, mut last) = (vec![], None);
+        for (looked_at, (key, thing)) in things.into_iter().enumerate() {
+            if items.len() == limit || looked_at == LOOKED_AT_MAX {
+                return Self { items, next: last };
+            }
+            items.extend(fitting(key, thing));
+            last = Some(key);
+        }
+        Self { items, next: None }
+    }
+}
+
 /// Reads a cursor: the parts of a key, with dots between.
 pub(crate) fn cursor<const N: usize>(text: &str) -> Result<[&str; N], Problem> {
     let parts: Vec<&str> = text.split('.').collect();
@@ -63,4 +94,45 @@ pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, Problem> {
 
 fn not_given(text: &str) -> Problem {
     Problem::bad_request(format!("after {text}: give the `next` of the page before"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_page_looks_at_so_much_at_most_and_its_pages_hold_all_that_fits_once() {
+        const THINGS: usize = 5 * LOOKED_AT_MAX + 7;
+        for every in [1, 2, 700, LOOKED_AT_MAX, 3 * LOOKED_AT_MAX, THINGS + 1] {
+            for limit in [1, 100, 500] {
+                let (mut found, mut after, mut pages) = (vec![], None, 0);
+                loop {
+                    let looked_at = Cell::new(0);
+                    let rest = (after.map_or(0, |after| after + 1)..THINGS).map(|at| (at, at));
+                    let fitting = |at: usize, _| {
+                        looked_at.set(looked_at.get() + 1);
+                        (at % every == every - 1).then_some(at)
+                    };
+                    let page = Page::of(rest, fitting, limit);
+                    assert!(looked_at.get() <= LOOKED_AT_MAX && page.items.len() <= limit);
+                    found.extend(page.items);
+                    pages += 1;
+                    let Some(next) = page.next else { break };
+                    assert!(after.is_none_or(|after| after < next));
+                    after = Some(next);
+                }
+                let all: Vec<usize> = (0..THINGS).filter(|at| at % every == every - 1).collect();
+                assert_eq!(found, all, "one of {every}, {limit} a page");
+                assert!(pages <= 1 + all.len() / limit + THINGS / LOOKED_AT_MAX, "{pages} pages");
+            }
+        }
+    }
+
+    #[test]
+    fn a_last_page_that_is_full_says_that_it_is_the_last() {
+        let page = Page::of((0..3).map(|at| (at, at)), |at, _| Some(at), 3);
+        assert_eq!((page.items.len(), page.next), (3, None));
+    }
 }

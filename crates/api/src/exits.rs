@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use reprise_model::digest::{Digest, StatementId};
+use reprise_model::digest::Digest;
 use reprise_model::exit::Sibling;
-use reprise_node::debts::Debt;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::asked::{Asked, cursor, limit, number, parse};
+use crate::asked::{Asked, Page, cursor, limit, number, parse};
+use crate::owed::{DebtKey, ExitKey, Owed, OwedDebt};
 use crate::problem::Problem;
 use crate::served::Served;
 use crate::transactions::PayeeName;
-use crate::view::{BlockName, Hex, StatementName, View};
+use crate::view::{BlockName, Hex, StatementName};
 
 type Shared = State<Arc<Served>>;
 
@@ -88,15 +88,15 @@ pub struct OwedExit {
 
 impl OwedExit {
     /// One of a debt's exits.
-    pub fn of(debt: &Debt, index: usize) -> Option<Self> {
-        let unpaid = &debt.unpaid;
+    fn of(owed: &OwedDebt, index: usize) -> Option<Self> {
+        let unpaid = &owed.debt.unpaid;
         let exit = unpaid.exits.get(index)?;
-        let claimed = debt.paid.iter().find(|(_, paid)| *paid == index).map(|(at, _)| at.0);
+        let claimed = owed.claimed.get(&index).copied();
         let path = if claimed.is_some() { vec![] } else { unpaid.tree.path(index) };
         Some(Self {
             settlement: unpaid.settlement.statement.into(),
             carrier: BlockName(unpaid.carrier),
-            carrier_checkpoint: debt.carrier.0,
+            carrier_checkpoint: owed.debt.carrier.0,
             is_final: unpaid.is_final,
             index,
             payee: exit.payee.into(),
@@ -125,18 +125,6 @@ struct ExitsQuery {
     limit: Option<u32>,
 }
 
-/// The place of a debt in the lists: the oldest settlement comes first.
-fn key(debt: &Debt) -> (u64, StatementId) {
-    (debt.carrier.0, debt.unpaid.settlement.statement)
-}
-
-/// What is owed, in the order of the lists.
-fn in_order(view: &View) -> Vec<&Arc<Debt>> {
-    let mut debts: Vec<&Arc<Debt>> = view.debts.iter().collect();
-    debts.sort_by_key(|debt| key(debt));
-    debts
-}
-
 /// A page of exits.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Exits {
@@ -152,37 +140,34 @@ async fn exits(State(served): Shared, Asked(asked): Asked<ExitsQuery>) -> Result
     let limit = limit(asked.limit, 100, PAGE_MAX)?;
     let payee = asked.payee.as_deref().map(Digest::from_hex).transpose();
     let payee = payee.map_err(|e| Problem::bad_request(format!("payee: {e}")))?;
-    let after = match &asked.after {
+    let after: Option<ExitKey> = match &asked.after {
         None => None,
         Some(text) => {
             let [carrier, statement, index] = cursor::<3>(text)?;
-            Some(((number::<u64>(carrier)?, parse::<StatementId>(statement)?), number::<usize>(index)?))
+            Some(((number(carrier)?, parse(statement)?), number(index)?))
         }
     };
-    let view = served.view();
-    let mut items: Vec<OwedExit> = vec![];
-    let mut next = None;
-    'pages: for debt in in_order(&view) {
-        let begin = match after {
-            Some((before, _)) if key(debt) < before => continue,
-            Some((before, index)) if key(debt) == before => index.saturating_add(1),
-            _ => 0,
-        };
-        for (index, exit) in debt.unpaid.exits.iter().enumerate().skip(begin) {
-            if payee.is_some_and(|payee| payee != exit.payee.bytes)
-                || asked.claimed.is_some_and(|claimed| claimed != debt.unpaid.tree.is_paid(index))
-            {
-                continue;
-            }
-            if let Some(last) = items.last().filter(|_| items.len() == limit) {
-                let statement = last.settlement.0.digest();
-                next = Some(format!("{}.{statement}.{}", last.carrier_checkpoint, last.index));
-                break 'pages;
-            }
-            items.extend(OwedExit::of(debt, index));
-        }
+    let page = exits_of(&served.view().owed, (payee, asked.claimed), after, limit);
+    let next =
+        page.next.map(|((carrier, settlement), index)| format!("{carrier}.{}.{index}", settlement.digest()));
+    Ok(Json(Exits { items: page.items, next }))
+}
+
+/// A page of the exits to a payee, and of those that are claimed or are not.
+fn exits_of(
+    owed: &Owed,
+    (payee, claimed): (Option<Digest>, Option<bool>),
+    after: Option<ExitKey>,
+    limit: usize,
+) -> Page<OwedExit, ExitKey> {
+    let fitting = |(_, index): ExitKey, owed: &OwedDebt| {
+        let fits = claimed.is_none_or(|claimed| claimed == owed.claimed.contains_key(&index));
+        OwedExit::of(owed, index).filter(|_| fits)
+    };
+    match payee {
+        Some(payee) => Page::of(owed.exits_to(payee, after), fitting, limit),
+        None => Page::of(owed.exits(after), fitting, limit),
     }
-    Ok(Json(Exits { items, next }))
 }
 
 /// What a settlement owes: the claim that its exits are paid out of.
@@ -209,10 +194,10 @@ pub struct Claim {
     pub owed: u64,
 }
 
-impl From<&Debt> for Claim {
-    fn from(debt: &Debt) -> Self {
+impl From<&OwedDebt> for Claim {
+    fn from(owed: &OwedDebt) -> Self {
+        let OwedDebt { debt, open, claimed } = owed;
         let unpaid = &debt.unpaid;
-        let open = unpaid.exits.iter().enumerate().filter(|(index, _)| !unpaid.tree.is_paid(*index));
         Self {
             settlement: unpaid.settlement.statement.into(),
             carrier: BlockName(unpaid.carrier),
@@ -221,8 +206,8 @@ impl From<&Debt> for Claim {
             root_settled: Hex(unpaid.settlement.journal.transition.exits),
             root: Hex(unpaid.tree.root()),
             exits: unpaid.exits.len(),
-            claimed: debt.paid.len(),
-            owed: open.fold(0, |sum: u64, (_, exit)| sum.saturating_add(exit.amount)),
+            claimed: claimed.len(),
+            owed: *open,
         }
     }
 }
@@ -252,18 +237,96 @@ struct Claims {
 #[utoipa::path(get, path = "/v1/claims", tag = "settlement", params(ClaimsQuery), responses((status = OK, body = Claims)))]
 async fn claims(State(served): Shared, Asked(asked): Asked<ClaimsQuery>) -> Result<Json<Claims>, Problem> {
     let limit = limit(asked.limit, 100, PAGE_MAX)?;
-    let after = match &asked.after {
+    let after: Option<DebtKey> = match &asked.after {
         None => None,
         Some(text) => {
             let [carrier, statement] = cursor::<2>(text)?;
-            Some((number::<u64>(carrier)?, parse::<StatementId>(statement)?))
+            Some((number(carrier)?, parse(statement)?))
         }
     };
     let view = served.view();
-    // A claim sums its exits, so only those of the page are made.
-    let mut rest = in_order(&view).into_iter().filter(|debt| after.is_none_or(|after| key(debt) > after));
-    let items: Vec<Claim> = rest.by_ref().take(limit).map(|debt| Claim::from(debt.as_ref())).collect();
-    let next = items.last().filter(|_| rest.next().is_some());
-    let next = next.map(|last| format!("{}.{}", last.carrier_checkpoint, last.settlement.0.digest()));
-    Ok(Json(Claims { items, next }))
+    let page = Page::of(view.owed.debts(after), |_, owed| Some(Claim::from(owed.as_ref())), limit);
+    let next = page.next.map(|(carrier, settlement)| format!("{carrier}.{}", settlement.digest()));
+    Ok(Json(Claims { items: page.items, next }))
+}
+
+#[cfg(test)]
+mod tests {
+    use reprise_model::block::ObservedSettlement;
+    use reprise_model::coordinate::Checkpoint;
+    use reprise_model::digest::{BlockHash, PinsDigest, StatementId};
+    use reprise_model::exit::{AMOUNT_MIN, Exit, Payee, ScriptClass, Tree};
+    use reprise_model::hash::Blake3;
+    use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+    use reprise_node::debts::Debt;
+    use reprise_settler::UnpaidExits;
+
+    use super::*;
+    use crate::asked::LOOKED_AT_MAX;
+
+    const DEBTS: u64 = 10;
+    const EXITS: usize = 1_500;
+    const CROWD: Digest = Digest([1; 32]);
+    const LAST: Digest = Digest([2; 32]);
+
+    /// Many exits of one payee, all paid, and behind them one of another.
+    fn crowded() -> Owed {
+        let debt = |carrier| {
+            let of = |at| if carrier == DEBTS && at + 1 == EXITS { LAST } else { CROWD };
+            let payee = |at| Payee { class: ScriptClass::PublicKey, bytes: of(at) };
+            let exits: Vec<Exit> =
+                (0..EXITS).map(|at| Exit { payee: payee(at), amount: AMOUNT_MIN }).collect();
+            let tree = Tree::of(&Blake3, &exits);
+            let zero = Digest::ZERO;
+            let transition = Transition {
+                pins: PinsDigest([0; 32]),
+                root_before: zero,
+                root_after: zero,
+                tip_before: zero,
+                tip_after: zero,
+                exits: tree.root(),
+            };
+            let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
+            let block = BlockHash([carrier as u8; 32]);
+            let settlement =
+                ObservedSettlement { statement: StatementId([7; 32]), journal, end_block: block };
+            let paid = (0..EXITS).filter(|at| of(*at) == CROWD).map(|at| (Checkpoint(carrier), at)).collect();
+            let unpaid = UnpaidExits { settlement, carrier: block, is_final: false, exits, tree };
+            Arc::new(Debt { carrier: Checkpoint(carrier), unpaid, paid })
+        };
+        let mut owed = Owed::default();
+        owed.follow(&(1..=DEBTS).map(debt).collect::<Vec<_>>());
+        owed
+    }
+
+    #[test]
+    fn the_exits_of_one_payee_are_found_without_a_look_at_those_of_others() {
+        // More than one request looks at stands before it.
+        const { assert!(DEBTS as usize * EXITS > LOOKED_AT_MAX) };
+        let page = exits_of(&crowded(), (Some(LAST), None), None, 100);
+        let last = (DEBTS, EXITS - 1, None);
+        assert_eq!(page.next, None);
+        let found: Vec<_> =
+            page.items.iter().map(|it| (it.carrier_checkpoint, it.index, it.claimed)).collect();
+        assert_eq!(found, [last]);
+    }
+
+    #[test]
+    fn a_request_for_exits_that_hardly_any_is_looks_at_a_bounded_number_and_goes_on_from_there() {
+        let owed = crowded();
+        for payee in [None, Some(CROWD)] {
+            let (mut found, mut after, mut pages) = (vec![], None, 0);
+            loop {
+                let page = exits_of(&owed, (payee, Some(false)), after, 100);
+                let looked_at = owed.exits(after).take_while(|(at, _)| Some(*at) <= page.next).count();
+                assert!(page.next.is_none() || looked_at <= LOOKED_AT_MAX, "{looked_at}");
+                found.extend(page.items);
+                pages += 1;
+                let Some(next) = page.next else { break };
+                after = Some(next);
+            }
+            assert_eq!(found.len(), usize::from(payee.is_none()));
+            assert_eq!(pages, (DEBTS as usize * EXITS).div_ceil(LOOKED_AT_MAX));
+        }
+    }
 }

@@ -19,11 +19,14 @@
 //! | [`problem`] | errors as problem details |
 //! | [`state`] | the state, with what proves it |
 //! | [`transactions`] | the lane's transactions, and how far each has come |
+//! | [`owed`] | what settlements owe, laid out for look-ups |
 //! | [`exits`] | the exits that settlements owe, with their paths |
+//! | `places` | which receipts answer where, and why none does |
 //! | [`jobs`] | the jobs and workers of a fleet, as they are served |
 //! | `fleet` | what is asked of a fleet and decided about it |
 //! | `asked` | the parameters of a request |
 //! | `stream` | the changes, as server-sent events |
+//! | `untaken` | the bytes of answers that clients have not taken |
 //! | `page` | the page's files |
 //! | [`routes`] | what is asked and answered, and the document of it |
 //! | [`server`] | sockets and limits |
@@ -32,7 +35,9 @@ mod asked;
 pub mod exits;
 mod fleet;
 pub mod jobs;
+pub mod owed;
 mod page;
+mod places;
 pub mod problem;
 pub mod projection;
 pub mod publisher;
@@ -43,4 +48,5 @@ pub mod server;
 pub mod state;
 mod stream;
 pub mod transactions;
+mod untaken;
 pub mod view;

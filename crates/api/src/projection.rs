@@ -190,7 +190,7 @@ impl Projection {
                 });
             }
             PipelineEvent::States(states) => self.view.states = Some(states.clone()),
-            PipelineEvent::Debts(debts) => self.view.debts = debts.clone(),
+            PipelineEvent::Debts(debts) => self.view.owed.follow(debts),
             PipelineEvent::Health(health) => {
                 self.tick(at_ms);
                 self.on_health(health);
@@ -517,12 +517,14 @@ impl Projection {
     fn carried(&mut self, settlement: &ObservedSettlement, carrier: &BatchMetadata) {
         let (seq, at_ms) = (self.view.seq, self.view.at_ms);
         let (hash, checkpoint) = (carrier.block_hash(), carrier.checkpoint.0);
+        // The carrier is canonical now, so what is above its end is canonical too, or of another fork for good.
+        let end = self.view.block(&settlement.end_block).filter(|end| end.canonical);
         let served = Settlement {
             statement: settlement.statement.into(),
             carrier: BlockName(hash),
             carrier_checkpoint: checkpoint,
             end_block: BlockName(settlement.end_block),
-            end_checkpoint: self.view.checkpoints.get(&settlement.end_block).copied(),
+            end_checkpoint: end.map(|end| end.checkpoint),
             root_after: Hex(settlement.journal.transition.root_after),
             canonical: true,
             confirmations: 0,
@@ -530,9 +532,9 @@ impl Projection {
             standing: vec![Step { seq, at_ms, state: true }],
             changed: seq,
         };
-        let end = served.end_checkpoint;
-        self.view.settlements.insert((checkpoint, hash, settlement.statement), Arc::new(served));
-        self.settle_bundle(settlement.statement, end, true);
+        let served = Arc::new(served);
+        self.view.settlements.insert((checkpoint, hash, settlement.statement), served.clone());
+        self.settle_bundle(&served, true);
     }
 
     /// The settlements that a block carries leave the chain with it, or return.
@@ -547,8 +549,8 @@ impl Projection {
                 settlement.canonical = canonical;
                 settlement.changed = seq;
                 push(&mut settlement.standing, Step { seq, at_ms, state: canonical });
-                let (id, end) = (settlement.statement.0, settlement.end_checkpoint);
-                self.settle_bundle(id, end, canonical);
+                let settlement = Arc::new(settlement.clone());
+                self.settle_bundle(&settlement, canonical);
             }
         }
     }
@@ -560,12 +562,20 @@ impl Projection {
     }
 
     /// The canonical chain shows the settlement of a bundle, or does so no more.
-    fn settle_bundle(&mut self, id: StatementId, end: Option<u64>, is_settled: bool) {
-        let Some(key) = end.map(|end| (end, id)) else { return };
-        match (self.view.bundles.get(&key).map(|bundle| bundle.state), is_settled) {
-            (Some(_), true) => self.set_bundle(key, BundleState::Settled),
-            (Some(BundleState::Settled), false) => self.set_bundle(key, BundleState::Withdrawn),
-            _ => {}
+    fn settle_bundle(&mut self, settlement: &Settlement, is_settled: bool) {
+        let (id, Some(end)) = (settlement.statement.0, settlement.end_checkpoint) else { return };
+        // It ends in its anchor: in the bundle's last block, or in a later one where it is late.
+        let uses = self.known.get(&id).map(|known| known.uses.as_slice()).unwrap_or_default();
+        let keys = uses.iter().map(|it| (it.at.checkpoint.0, id)).filter(|key| {
+            let bundle = self.view.bundles.get(key);
+            bundle.is_some_and(|bundle| key.0 == end || bundle.anchor == settlement.end_block)
+        });
+        for key in keys.collect::<Vec<_>>() {
+            match (self.view.bundles.get(&key).map(|bundle| bundle.state), is_settled) {
+                (Some(_), true) => self.set_bundle(key, BundleState::Settled),
+                (Some(BundleState::Settled), false) => self.set_bundle(key, BundleState::Withdrawn),
+                _ => {}
+            }
         }
     }
 

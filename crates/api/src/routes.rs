@@ -24,10 +24,11 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::asked::{Asked, Named, cursor, limit, number, parse};
+use crate::asked::{Asked, Named, Page, cursor, limit, number, parse};
 use crate::exits;
 use crate::fleet;
 use crate::page;
+use crate::places;
 use crate::problem::{MEDIA_TYPE, Problem};
 use crate::served::{Exposed, Served, Status};
 use crate::state::{Account, At, Resource};
@@ -86,6 +87,7 @@ pub fn api(served: Arc<Served>) -> Router {
         .routes(routes!(stream::events))
         .merge(transactions::routes())
         .merge(exits::routes())
+        .merge(places::routes())
         .merge(fleet::routes());
     let described = match served.facts.accounts {
         Some(_) => described.routes(routes!(account)),
@@ -377,13 +379,11 @@ async fn settlements(
         }
         None => (u64::MAX, BlockHash([0xff; 32]), StatementId([0xff; 32])),
     };
-    let mut rest = view.settlements.range(..after).rev();
-    let page: Vec<_> = rest.by_ref().take(limit).collect();
-    let next = page.last().filter(|_| rest.next().is_some()).map(|(key, _)| {
-        let (checkpoint, block, statement) = key;
+    let settlements = view.settlements.range(..after).rev().map(|(key, it)| (*key, it));
+    let Page { items, next } = Page::of(settlements, |_, it| Some(view.confirmed(it)), limit);
+    let next = next.map(|(checkpoint, block, statement)| {
         format!("{checkpoint}.{}.{}", block.digest(), statement.digest())
     });
-    let items = page.iter().map(|(_, settlement)| view.confirmed(settlement)).collect();
     Ok(Json(Settlements { items, next }))
 }
 
@@ -420,11 +420,9 @@ async fn bundles(State(served): Shared, Asked(asked): Asked<BundlesQuery>) -> Re
         }
         None => (u64::MAX, StatementId([0xff; 32])),
     };
-    let mut rest = view.bundles.range(..after).rev();
-    let page: Vec<_> = rest.by_ref().take(limit).collect();
-    let next = page.last().filter(|_| rest.next().is_some());
-    let next = next.map(|((end, statement), _)| format!("{end}.{}", statement.digest()));
-    let items = page.iter().map(|(_, bundle)| (*bundle).clone()).collect();
+    let bundles = view.bundles.range(..after).rev().map(|(key, it)| (*key, it));
+    let Page { items, next } = Page::of(bundles, |_, it| Some(it.clone()), limit);
+    let next = next.map(|(end, statement)| format!("{end}.{}", statement.digest()));
     Ok(Json(Bundles { items, next }))
 }
 
@@ -470,18 +468,14 @@ async fn statements(
         Some(text) => Bound::Excluded(parse::<StatementId>(text)?),
         None => Bound::Unbounded,
     };
-    let fits = |statement: &&Arc<Statement>| {
+    let fits = |statement: &Arc<Statement>| {
         asked.kind.is_none_or(|kind| kind == statement.kind)
             && asked.state.is_none_or(|state| state == statement.state)
     };
-    let mut rest = view
-        .statements
-        .range::<_, StatementId>((from, Bound::Unbounded))
-        .map(|(_, statement)| statement)
-        .filter(fits);
-    let items: Vec<_> = rest.by_ref().take(limit).cloned().collect();
-    let next = items.last().filter(|_| rest.next().is_some()).map(|last| last.id.to_string());
-    Ok(Json(Statements { items, next }))
+    let statements = view.statements.range::<_, StatementId>((from, Bound::Unbounded));
+    let statements = statements.map(|(id, statement)| (*id, statement));
+    let Page { items, next } = Page::of(statements, |_, it| fits(it).then(|| it.clone()), limit);
+    Ok(Json(Statements { items, next: next.map(|last| last.to_string()) }))
 }
 
 /// One statement.
@@ -585,15 +579,7 @@ impl From<EntryDetails> for Receipt {
     )
 )]
 async fn receipt(State(served): Shared, Named(id): Named<StatementId>) -> Result<Json<Receipt>, Problem> {
-    // The disk answers whoever proves first.
-    let Ok(_reads) = served.store_reads.try_acquire() else {
-        return Err(Problem::too_many("other receipts are being read: ask again in a second"));
-    };
-    let store = served.store.clone();
-    let read = tokio::task::spawn_blocking(move || store.show(&id)).await;
-    let read =
-        read.map_err(|_| Problem::unavailable(format!("{id}: reading it failed: the node's log says why")))?;
-    match read {
+    match served.of_store(move |store| store.show(&id)).await? {
         Ok(Some(entry)) => Ok(Json(entry.into())),
         Ok(None) => Err(Problem::not_found(format!("{id}: nothing is stored under this id"))),
         Err(error) => Err(Problem::unavailable(format!("{id}: the receipt store cannot answer: {error}"))),

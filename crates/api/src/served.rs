@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use utoipa::ToSchema;
 
+use crate::problem::Problem;
 use crate::publisher::now_ms;
 use crate::state::ReadAccount;
 use crate::view::{Connection, Counts, Device, Economy, Health, Queue, Tip, View};
@@ -78,6 +79,19 @@ impl Served {
     /// The view as it was published last.
     pub(crate) fn view(&self) -> Arc<View> {
         self.views.borrow().clone()
+    }
+
+    /// What the receipt store answers. The disk answers whoever proves first, so few read at a time.
+    pub(crate) async fn of_store<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn ReceiptStore) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let Ok(_reads) = self.store_reads.try_acquire() else {
+            return Err(Problem::too_many("the receipts are being read by others: ask again in a second"));
+        };
+        let store = self.store.clone();
+        let read = tokio::task::spawn_blocking(move || read(store.as_ref())).await;
+        read.map_err(|_| Problem::unavailable("reading the receipts failed: the node's log says why"))
     }
 
     /// The name of what the numbers of a view's changes are of: a run, or one reading of a directory.

@@ -9,8 +9,10 @@
 //! | size of a head | 16 KiB, 64 headers | 431 |
 //! | size of a body | [`Limits::body`] | 413 |
 //! | requests a second | [`Limits::rate`] | 429 |
+//! | the same of all who do not show the token, where there is one | [`Limits::strangers`] | 429 |
 //! | requests at a time | [`Limits::requests`] | 503 |
 //! | time of an answer | [`Limits::answer`] | 503 |
+//! | bytes of answers that are not taken, over all clients | [`Limits::untaken`] | 503 |
 //! | time without a byte of an answer being taken | [`Limits::stall`] | closed |
 //! | streams of changes at a time | [`Limits::streams`] | 429 |
 
@@ -20,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use axum::http::uri::Authority;
@@ -37,6 +40,7 @@ use crate::page;
 use crate::problem::Problem;
 use crate::routes;
 use crate::served::{Exposed, Served};
+use crate::untaken::Untaken;
 
 /// What a client can use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,12 +51,17 @@ pub struct Limits {
     pub head: Duration,
     /// The bytes of a request's body. No request needs one.
     pub body: u64,
-    /// Requests a second, over all clients.
+    /// Requests a second, over all clients. A large answer counts for one more with every 64 KiB, and a stream of changes for a
+    /// hundred.
     pub rate: u32,
+    /// Requests a second of those who do not show the token, where there is one: they use up nothing of the others'.
+    pub strangers: u32,
     /// Requests that are answered at a time.
     pub requests: usize,
     /// The time of an answer.
     pub answer: Duration,
+    /// Bytes of large answers that clients have not taken.
+    pub untaken: usize,
     /// How long a client may take no byte of its answer.
     pub stall: Duration,
     /// Streams of changes at a time.
@@ -66,8 +75,10 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             body: 64 * 1024,
             rate: 1_000,
+            strangers: 200,
             requests: 32,
             answer: Duration::from_secs(5),
+            untaken: 64 * 1024 * 1024,
             stall: Duration::from_secs(10),
             streams: 32,
         }
@@ -76,6 +87,12 @@ impl Default for Limits {
 
 /// The size of a request's head at most.
 const HEAD_MAX: usize = 16 * 1024;
+
+/// The bytes of an answer that count for a request more.
+const WEIGHT: u64 = 64 * 1024;
+
+/// What opening a stream counts for: its client may be told everything anew.
+const STREAM_WEIGHT: f64 = 99.0;
 
 /// The headers of a request at most.
 const HEADERS_MAX: usize = 64;
@@ -207,7 +224,9 @@ impl Endpoint {
             here_alone,
             limits,
             requests: Semaphore::new(limits.requests),
-            rate: Mutex::new((Instant::now(), f64::from(limits.rate))),
+            untaken: Untaken::new(limits.untaken),
+            rate: Rate::of(limits.rate),
+            strangers: Rate::of(limits.strangers),
         };
         let router = router.layer(middleware::from_fn_with_state(Arc::new(guard), admit));
         Ok(Self { listener, address, router, limits })
@@ -285,6 +304,45 @@ async fn connection(stream: TcpStream, router: Router, limits: Limits) {
     }
 }
 
+/// How many requests may come.
+struct Rate {
+    a_second: u32,
+    /// When requests were counted last, and how many may come at once.
+    left: Mutex<(Instant, f64)>,
+}
+
+impl Rate {
+    fn of(a_second: u32) -> Self {
+        Self { a_second, left: Mutex::new((Instant::now(), f64::from(a_second))) }
+    }
+
+    /// Counts a request. Refuses it where there are too many.
+    fn count(&self) -> Result<(), Problem> {
+        let mut counted = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, left) = *counted;
+        let (now, most) = (Instant::now(), f64::from(self.a_second));
+        let left = most.min(left + now.duration_since(at).as_secs_f64() * most);
+        let is_within = left >= 1.0;
+        *counted = (now, if is_within { left - 1.0 } else { left });
+        match is_within {
+            true => Ok(()),
+            false => Err(Problem::too_many(format!(
+                "it answers {} requests a second, and fewer where they are large",
+                self.a_second
+            ))),
+        }
+    }
+
+    /// Counts what an answer is beyond one request. Requests are refused until as many could have come.
+    fn weigh(&self, response: &Response) {
+        let more = match response.body().size_hint().exact() {
+            Some(size) => (size / WEIGHT) as f64,
+            None => STREAM_WEIGHT,
+        };
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).1 -= more;
+    }
+}
+
 /// What decides whether a request is answered.
 struct Guard {
     token: Option<Token>,
@@ -292,34 +350,25 @@ struct Guard {
     here_alone: bool,
     limits: Limits,
     requests: Semaphore,
-    /// When requests were counted last, and how many may come at once.
-    rate: Mutex<(Instant, f64)>,
+    untaken: Untaken,
+    rate: Rate,
+    strangers: Rate,
 }
 
 impl Guard {
-    /// Counts a request. False where there are too many.
-    fn is_within_rate(&self) -> bool {
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, left) = *rate;
-        let (now, most) = (Instant::now(), f64::from(self.limits.rate));
-        let left = most.min(left + now.duration_since(at).as_secs_f64() * most);
-        let is_within = left >= 1.0;
-        *rate = (now, if is_within { left - 1.0 } else { left });
-        is_within
+    /// Whether a request shows the token, where there is one.
+    fn is_shown(&self, request: &Request) -> bool {
+        self.token.as_ref().is_none_or(|token| token.is_in(request))
     }
 
-    fn check(&self, request: &Request) -> Result<(), Problem> {
-        if !self.is_within_rate() {
-            return Err(Problem::too_many(format!("it answers {} requests a second", self.limits.rate)));
-        }
+    fn check(&self, request: &Request, shows_token: bool) -> Result<(), Problem> {
+        if shows_token { &self.rate } else { &self.strangers }.count()?;
         if self.here_alone && !is_of_this_machine(request) {
             return Err(Problem::misdirected());
         }
         let path = request.uri().path();
         let is_open = page::PATHS.contains(&path) || matches!(path, "/healthz" | "/readyz" | "/openapi.json");
-        if let Some(token) = self.token.as_ref().filter(|_| !is_open)
-            && !token.is_in(request)
-        {
+        if !is_open && !shows_token {
             return Err(Problem::unauthorised());
         }
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
@@ -331,27 +380,34 @@ impl Guard {
     }
 }
 
-/// Whether the Host header names this machine. A page of another site, whose name was made to lead here, has its own there.
+/// Whether the Host header names this machine, and so does the target where it has a host. A page of another site, whose name was made
+/// to lead here, has its own there.
 fn is_of_this_machine(request: &Request) -> bool {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.and_then(|host| host.parse::<Authority>().ok());
-    host.is_some_and(|host| {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let host = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    let is_here = |host: &Authority| {
         let name = host.host().trim_start_matches('[').trim_end_matches(']');
         name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
+    };
+    host.as_ref().is_some_and(is_here) && request.uri().authority().is_none_or(is_here)
 }
 
 async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let shows_token = guard.is_shown(&request);
     // Nothing in a request can put it there.
-    if guard.token.as_ref().is_some_and(|token| token.is_in(&request)) {
+    if guard.token.is_some() && shows_token {
         request.extensions_mut().insert(Trusted);
     }
-    let mut response = match guard.check(&request) {
+    let mut response = match guard.check(&request, shows_token) {
         Err(problem) => problem.into_response(),
         Ok(()) => match guard.requests.try_acquire() {
             Err(_) => Problem::unavailable("as many requests are answered as can be").into_response(),
             Ok(_permit) => match tokio::time::timeout(guard.limits.answer, next.run(request)).await {
-                Ok(response) => response,
+                Ok(response) => {
+                    if shows_token { &guard.rate } else { &guard.strangers }.weigh(&response);
+                    guard.untaken.hold(response).await.unwrap_or_else(IntoResponse::into_response)
+                }
                 Err(_) => Problem::unavailable("the answer took too long").into_response(),
             },
         },

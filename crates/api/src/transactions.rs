@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::asked::{Asked, Named, cursor, limit, number, parse};
+use crate::asked::{Asked, Named, Page, cursor, limit, number, parse};
 use crate::problem::{MEDIA_TYPE, Problem};
 use crate::served::Served;
 use crate::view::{Accepted, BlockName, Hex, Settlement, StatementName, TransactionName, View};
@@ -195,10 +195,7 @@ impl Transaction {
 /// The settlement of the canonical chain that a canonical block is settled by: the first that ends at its checkpoint or above.
 fn settlement(view: &View, checkpoint: u64) -> Option<Settlement> {
     let carried = view.settlements.range((checkpoint, BlockHash([0; 32]), StatementId([0; 32]))..);
-    // One that ends in a block off the chain settles nothing of the chain.
-    let is_of_chain =
-        |it: &&Arc<Settlement>| it.canonical && view.block(&it.end_block.0).is_none_or(|end| end.canonical);
-    let mut carried = carried.map(|(_, settlement)| settlement).filter(is_of_chain);
+    let mut carried = carried.map(|(_, settlement)| settlement).filter(|it| it.canonical);
     let first = carried.find(|it| it.end_checkpoint.is_some_and(|end| end >= checkpoint))?;
     Some(view.confirmed(first))
 }
@@ -270,12 +267,14 @@ async fn transactions(
             (at, block, 0)..upper.min((at, block, u32::MAX))
         }
     };
-    let mut rest = view.transactions.range(range).rev().map(|(key, at)| (key, Transaction::of(&view, at)));
-    let mut fitting = rest.by_ref().filter(|(_, it)| asked.step.is_none_or(|step| step == it.step));
-    let page: Vec<_> = fitting.by_ref().take(limit).collect();
-    let next = page.last().filter(|_| fitting.next().is_some());
-    let next = next.map(|((checkpoint, block, index), _)| format!("{checkpoint}.{}.{index}", block.digest()));
-    Ok(Json(Transactions { items: page.into_iter().map(|(_, it)| it).collect(), next }))
+    let accepted = view.transactions.range(range).rev().map(|(key, it)| (*key, it));
+    let fitting = |it: &Arc<Accepted>| {
+        let transaction = Transaction::of(&view, it);
+        asked.step.is_none_or(|step| step == transaction.step).then_some(transaction)
+    };
+    let Page { items, next } = Page::of(accepted, |_, it| fitting(it), limit);
+    let next = next.map(|(checkpoint, block, index)| format!("{checkpoint}.{}.{index}", block.digest()));
+    Ok(Json(Transactions { items, next }))
 }
 
 /// A transaction, wherever it was accepted.

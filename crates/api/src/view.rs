@@ -19,12 +19,13 @@ use reprise_model::journal::Outcome;
 use reprise_model::scheduled::ProvedBy;
 use reprise_model::statement::Kind as StatementKind;
 use reprise_node::connection::L1Connection;
-use reprise_node::debts::Debt;
 use reprise_node::states::States;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
+
+use crate::owed::Owed;
 
 /// Declares an id as the API writes it.
 macro_rules! name {
@@ -349,7 +350,8 @@ pub struct Settlement {
     pub carrier_checkpoint: u64,
     /// The block that it settles up to.
     pub end_block: BlockName,
-    /// That block's checkpoint, where it is known.
+    /// That block's checkpoint, where it is known and the carrier is above it. A settlement that ends in a block of another fork settles
+    /// nothing of the carrier's.
     pub end_checkpoint: Option<u64>,
     /// The state root that it settles.
     pub root_after: Hex,
@@ -623,7 +625,7 @@ pub struct View {
     /// The states that reads are answered from, once there is a chain.
     pub states: Option<Arc<States>>,
     /// What the settlements of the canonical chain owe.
-    pub debts: Vec<Arc<Debt>>,
+    pub owed: Owed,
     /// Whether the run has ended.
     pub ended: bool,
 }
@@ -666,7 +668,7 @@ impl View {
             health: Arc::new(Health { level: Level::Green, reasons: vec![] }),
             connection: None,
             states: None,
-            debts: vec![],
+            owed: Owed::default(),
             ended: false,
         }
     }

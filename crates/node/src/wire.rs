@@ -12,6 +12,7 @@ use reprise_chain::recording::Lane;
 use reprise_chain::tree::ForkTree;
 use reprise_disk::data_dir::DataDir;
 use reprise_disk::log::LogError;
+use reprise_model::anchor::AnchorDepth;
 use reprise_model::block::ChainRoot;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, StatementId};
@@ -194,6 +195,8 @@ pub struct Deployment {
     pins: Pins,
     /// The hash of the trees that claims to exits are to.
     claim_hasher: Arc<dyn Hasher>,
+    /// How deep a block may lie for a settlement to be anchored in it; `None` if any depth will do.
+    anchor_depth: Option<AnchorDepth>,
 }
 
 impl Deployment {
@@ -209,12 +212,17 @@ impl Deployment {
         let pins =
             Pins { lane, covenant, deposit, price, transaction_program, batch_program, aggregate_program };
         let claim_hasher: Arc<dyn Hasher> = hasher.clone();
-        Self { backend, hasher, processor: workload.processor(), pins, claim_hasher }
+        Self { backend, hasher, processor: workload.processor(), pins, claim_hasher, anchor_depth: None }
     }
 
     /// The same on an L1 whose claims to exits are to trees over a hash of its own.
     pub fn claimed_over(self, claim_hasher: Arc<dyn Hasher>) -> Self {
         Self { claim_hasher, ..self }
+    }
+
+    /// The same on an L1 that takes a settlement only where its anchor lies so deep at most.
+    pub fn anchored_within(self, anchor_depth: AnchorDepth) -> Self {
+        Self { anchor_depth: Some(anchor_depth), ..self }
     }
 
     /// What settlements owe on a chain that begins at a checkpoint, at which they owe this.
@@ -264,7 +272,7 @@ impl Deployment {
             lane: self.pins.lane,
             rollup: self.pins.rollup(),
             root: StateTree::empty(self.hasher.clone()).root(),
-            anchor_depth: None,
+            anchor_depth: self.anchor_depth,
             hasher: self.hasher.clone(),
         }
     }
@@ -303,6 +311,9 @@ pub fn build_node(
     if let Some(claim_hasher) = l1.claim_hasher() {
         deployment = deployment.claimed_over(claim_hasher);
     }
+    if let Some(anchor_depth) = l1.anchor_depth() {
+        deployment = deployment.anchored_within(anchor_depth);
+    }
     let (name, root) = (l1.name(), l1.root());
     let identity = l1.network().map(|network| deployment.identity(network));
     let mut records = open_log(&settings, &deployment)?;
@@ -312,14 +323,11 @@ pub fn build_node(
     {
         tracing::warn!("{error}; the records below the snapshot stay until the next start");
     }
-    let anchor_depth = l1.anchor_depth();
-    let covenant = Covenant { anchor_depth, ..deployment.covenant() };
-    let opened = l1.open(covenant, backend.profile().seal, settings.data_dir.as_ref())?;
+    let opened = l1.open(deployment.covenant(), backend.profile().seal, settings.data_dir.as_ref())?;
     let mut pipeline =
         build_pipeline(&settings, name, origin, &deployment, store.clone(), records, opened.sink)?;
     let attempts = settings.data_dir.as_ref().map(|dir| Attempts::open(dir.attempts()));
     pipeline.recall(attempts.transpose().map_err(SchedulerError::from)?.unwrap_or_default());
-    pipeline.set_anchor_depth(anchor_depth);
     // Not in `build_pipeline`: a simulated world must not depend on the machine that it runs on.
     let host = fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
     pipeline.on_host(host.unwrap_or_default());
@@ -494,7 +502,9 @@ pub fn build_pipeline(
         pins: pins_digest,
         demand_max: if proves { engine.jobs_max } else { 0 },
     };
-    Ok(Pipeline::new(name, components))
+    let mut pipeline = Pipeline::new(name, components);
+    pipeline.set_anchor_depth(deployment.anchor_depth);
+    Ok(pipeline)
 }
 
 fn open_log(settings: &Settings, deployment: &Deployment) -> Result<Box<dyn RecordLog>, WireError> {

@@ -28,7 +28,7 @@ const known = {
 };
 
 /** Where the slider stands: an index into the steps, or the present. */
-const shown = { live: true, index: 0, playing: false, selected: null, follow: true };
+const shown = { live: true, index: 0, playing: false, selected: null, follow: true, open: new Set() };
 
 /** The number of the change that is shown. */
 const moment = () => (shown.live ? Infinity : known.steps[shown.index] ?? 0);
@@ -198,48 +198,77 @@ function begin() {
 
 // Where things are.
 
-const WIDE = 108, GAP = 8, DOT = 24, HEAD = 38, CHIP = 26, TOP = 22;
-const layout = { stale: true, columns: [], x: new Map(), row: new Map(), rows: [], width: 0, height: 0, byColumn: new Map(), children: new Map() };
+const WIDE = 112, GAP = 8, DOT = 24, FOLD = 92, HEAD = 38, CHIP = 26, TOP = 24;
+/** So many silent blocks in a row are drawn as one. */
+const FOLD_MIN = 5;
+const layout = { stale: true, columns: [], x: new Map(), row: new Map(), rows: [], width: 0, height: 0, byColumn: new Map(), children: new Map(), fold: new Map() };
 
 const isWide = (block) => !block.empty || block.statements.length > 0;
 
-/** A block's statements by kind and state, the outermost kind first. */
-function groups(statements) {
-  const groups = new Map();
+/** A block's statements by kind, the outermost first; of each kind those in one state together. */
+function kinds(statements) {
+  const kinds = new Map();
   for (const { placed, state } of statements) {
-    const key = `${placed.kind} ${state}`;
-    groups.set(key, { kind: placed.kind, state, count: (groups.get(key)?.count ?? 0) + 1 });
+    if (!kinds.has(placed.kind)) kinds.set(placed.kind, new Map());
+    const states = kinds.get(placed.kind);
+    states.set(state, (states.get(state) ?? 0) + 1);
   }
-  return [...groups.values()].sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
+  return [...kinds].sort(([a], [b]) => KINDS.indexOf(a) - KINDS.indexOf(b)).map(([kind, states]) => ({ kind, states: [...states] }));
 }
 
-function heightAt(block, seq) {
+function heightAt(block, statements) {
   if (!isWide(block)) return DOT;
-  const lines = Math.max(1, groups(statementsAt(block, seq)).length + (block.settlements.length ? 1 : 0) + (block.statements_omitted ? 1 : 0));
+  const lines = Math.max(1, new Set(statements.map((placed) => placed.kind)).size + (block.settlements.length ? 1 : 0) + (block.statements_omitted ? 1 : 0));
   return HEAD + lines * CHIP;
 }
 
-const heights = new WeakMap();
-/** As high as it was at any moment: its row has room for that, so that no row moves while time does. */
-function heightOf(block) {
-  if (!heights.has(block)) {
-    const moments = new Set([0, ...block.statements.flatMap((placed) => placed.history.map((step) => step.seq))]);
-    heights.set(block, Math.max(...[...moments].map((seq) => heightAt(block, seq))));
+/** As high as it ever is: its row has room for that, so that no row moves while time does. */
+const heightOf = (block) => heightAt(block, block.statements);
+
+/** Whether nothing of a block is worth a place of its own: it is silent, and the chain goes straight through it. */
+function isSilent(block) {
+  if (isWide(block) || block.settlements.length) return false;
+  const children = layout.children.get(block.hash) ?? [], parent = known.blocks.get(block.parent);
+  return children.length === 1 && children[0].fork === block.fork && parent?.fork === block.fork;
+}
+
+/** Long runs of columns in which all is silent, on the same forks. One that was opened, or holds what is selected, stays open. */
+function runs(columns) {
+  const runs = [];
+  let run = [], forks = "";
+  const end = () => {
+    const open = run.length && (shown.open.has(run[0]) || run.includes(known.blocks.get(shown.selected)?.checkpoint));
+    if (open) shown.open.add(run[0]);
+    if (run.length >= FOLD_MIN && !open) runs.push(run);
+    run = [];
+  };
+  for (const [checkpoint, blocks] of columns) {
+    const silent = blocks.every(isSilent), here = silent ? blocks.map((block) => block.fork).sort().join() : "";
+    if (!silent || here !== forks) end();
+    forks = here;
+    if (silent) run.push(checkpoint);
   }
-  return heights.get(block);
+  end();
+  return runs;
 }
 
 function place() {
   layout.stale = false;
   layout.byColumn = Map.groupBy([...known.blocks.values()].sort((a, b) => a.checkpoint - b.checkpoint), (block) => block.checkpoint);
   layout.children = Map.groupBy(known.blocks.values(), (block) => block.parent);
+  layout.fold = new Map(runs(layout.byColumn).flatMap((run) => run.map((checkpoint) => [checkpoint, run])));
   layout.columns = [];
   layout.x.clear();
   let x = GAP;
   for (const [checkpoint, blocks] of layout.byColumn) {
-    const width = blocks.some(isWide) ? WIDE : DOT;
+    const run = layout.fold.get(checkpoint);
+    if (run && run[0] !== checkpoint) {
+      layout.x.set(checkpoint, layout.x.get(run[0]));
+      continue;
+    }
+    const width = run ? FOLD : blocks.some(isWide) ? WIDE : DOT;
     layout.x.set(checkpoint, { x, width });
-    layout.columns.push({ checkpoint, x, width });
+    layout.columns.push({ checkpoint, x, width, run });
     x += width + GAP;
   }
   layout.width = x;
@@ -271,7 +300,7 @@ function box(block, seq = moment()) {
   const { x, width } = layout.x.get(block.checkpoint);
   const row = layout.rows[layout.row.get(block.fork) ?? 0];
   const wide = isWide(block);
-  const height = heightAt(block, seq), own = wide ? width : DOT;
+  const height = heightAt(block, statementsAt(block, seq).map(({ placed }) => placed)), own = wide || layout.fold.has(block.checkpoint) ? width : DOT;
   return { x: x + (width - own) / 2, y: row.y + HEAD / 2 - (wide ? HEAD / 2 : DOT / 2), width: own, height, line: row.y + HEAD / 2 };
 }
 
@@ -319,16 +348,19 @@ function paintTree(seq) {
   const bundlesY = layout.height + 4;
   canvas.style.width = `${layout.width}px`;
   canvas.style.height = `${bundlesY + 62}px`;
-  if (shown.follow) reveal(tipAt(seq), true);
+  if (shown.follow) reveal(shown.live && known.status.ended ? lastBusyAt(seq) ?? tipAt(seq) : tipAt(seq), true);
   const from = tree.scrollLeft - 400, to = tree.scrollLeft + tree.clientWidth + 400;
   const visible = layout.columns.filter((column) => column.x + column.width >= from && column.x <= to);
   const keep = new Set(), edges = [];
-  for (const { checkpoint } of visible) {
+  for (const { checkpoint, run } of visible) {
+    if (run) paintRun(run, seq).forEach((key) => keep.add(key));
     for (const block of layout.byColumn.get(checkpoint)) {
       const canonical = canonicalAt(block, seq);
       if (canonical === null) continue;
-      keep.add(block.hash);
-      paintNode(block, canonical, seq);
+      if (!run) {
+        keep.add(block.hash);
+        paintNode(block, canonical, seq);
+      }
       const parent = known.blocks.get(block.parent);
       if (parent) edges.push(edge(box(parent, seq), box(block, seq), canonical && canonicalAt(parent, seq)));
     }
@@ -384,7 +416,7 @@ function paintNode(block, canonical, seq) {
   if (wide) {
     const mark = !canonical ? "orphaned" : returns ? "↩ back" + (returns > 1 ? ` ${returns}×` : "") : "";
     const head = make("span", "head", [make("span", "spoken", "block "), make("b", "", String(block.checkpoint)), spoken, make("i", canonical ? "back-mark" : "", mark, { "aria-hidden": "true" })]);
-    const chips = groups(statements).map(chip);
+    const chips = kinds(statements).map(line);
     if (block.statements_omitted) chips.push(make("span", "more", `and ${block.statements_omitted} more`));
     if (carries) chips.push(make("span", "chip settled", "⚑ settlement"));
     element.replaceChildren(head, ...chips);
@@ -396,11 +428,60 @@ function paintNode(block, canonical, seq) {
   drawn.set(block.hash, { element, look });
 }
 
-function chip({ kind, state, count }) {
-  const shape = make("span", `shape ${kind}`, undefined, { "aria-hidden": "true" });
-  const spoken = make("span", "spoken", `${plural(count, kind, kind === "batch" ? "batches" : kind + "s")} `);
-  const many = count > 1 ? [make("span", "count", String(count), { "aria-hidden": "true" })] : [];
-  return make("span", `chip ${state}`, [shape, ...many, spoken, make("span", "word", `${SIGNS[state]} ${WORDS[state]}`)]);
+/** The silent blocks of a run, by fork: those in a row that stand alike are one. Returns what they are drawn as. */
+function paintRun(run, seq) {
+  const forks = Map.groupBy(run.flatMap((checkpoint) => layout.byColumn.get(checkpoint)), (block) => block.fork);
+  const keys = [];
+  for (const blocks of forks.values()) {
+    const parts = [];
+    for (const block of blocks) {
+      const canonical = canonicalAt(block, seq), returns = canonical === null ? 0 : returnsAt(block, seq);
+      const last = parts.at(-1);
+      if (canonical === null) continue;
+      if (last && last.canonical === canonical && last.returns === returns) last.blocks.push(block);
+      else parts.push({ canonical, returns, blocks: [block] });
+    }
+    const { x, y, width, height } = box(blocks[0], seq);
+    const all = parts.reduce((sum, part) => sum + part.blocks.length, 0);
+    let before = 0;
+    for (const part of parts) {
+      const share = (width * part.blocks.length) / all;
+      keys.push(paintPart(part, { x: x + before, y, width: share, height }));
+      before += share;
+    }
+  }
+  return keys;
+}
+
+function paintPart({ canonical, returns, blocks }, { x, y, width, height }) {
+  const [first, last] = [blocks[0], blocks.at(-1)], key = `run ${first.hash}`;
+  const look = [canonical, returns, blocks.length, last.hash, x, y, width].join();
+  const before = drawn.get(key);
+  if (before?.look === look) return key;
+  const element = before?.element ?? make("button", "", [], { type: "button", "data-run": first.hash, tabindex: "-1" });
+  element.className = ["block", "run", canonical ? "canonical" : "orphaned", canonical && returns ? "back" : ""].join(" ").trim();
+  Object.assign(element.style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });
+  const words = `${plural(blocks.length, "empty block")}, ${first.checkpoint} to ${last.checkpoint}, ${canonical ? "canonical" : "orphaned"}${returns ? `, came back ${plural(returns, "time")}` : ""}`;
+  element.replaceChildren(make("span", "", width < 70 ? String(blocks.length) : `${blocks.length} empty`, { "aria-hidden": "true" }), make("span", "spoken", `${words}: show them`));
+  element.title = words;
+  element.dataset.hashes = blocks.map((block) => block.hash).join(" ");
+  if (!before) $("blocks").append(element);
+  drawn.set(key, { element, look });
+  return key;
+}
+
+/** The statements of a kind: a chip for each state, with words where it is the only one. */
+function line({ kind, states }) {
+  const alone = states.length === 1;
+  return make("span", "line", states.map(([state, count], index) => {
+    const shape = make("span", `shape ${kind}`, undefined, { "aria-hidden": "true" });
+    const spoken = make("span", "spoken", `${plural(count, kind, kind === "batch" ? "batches" : kind + "s")} `);
+    const many = count > 1 || !alone ? [make("span", "count", String(count), { "aria-hidden": "true" })] : [];
+    const word = make("span", "word", [make("span", "", SIGNS[state]), make("span", alone ? "" : "spoken", ` ${WORDS[state]}`)]);
+    const chip = make("span", `chip ${state}${alone ? "" : " part"}`, [shape, ...many, spoken, word]);
+    if (index) shape.classList.add("again");
+    return chip;
+  }));
 }
 
 function bundlesAt(seq) {
@@ -440,6 +521,12 @@ function tipAt(seq) {
   return null;
 }
 
+/** The highest canonical block at a moment that has something to prove: where a run that has ended is worth a look. */
+function lastBusyAt(seq) {
+  const busy = (block) => isWide(block) && canonicalAt(block, seq);
+  return layout.columns.flatMap(({ checkpoint }) => layout.byColumn.get(checkpoint)).findLast(busy);
+}
+
 /** Scrolls so that a block is in sight; that of the moment, with what led to it. */
 function reveal(block, follow = false) {
   if (!block) return;
@@ -452,7 +539,7 @@ function reveal(block, follow = false) {
 
 function paintHeader(seq) {
   const { l1, backend, health, version } = known.status;
-  const tip = tipAt(seq), settled = [...known.settlements.values()].filter((it) => at(it.standing, seq)).map((it) => it.end_checkpoint);
+  const tip = tipAt(seq), settled = [...known.settlements.values()].filter((it) => it.end_checkpoint !== null && at(it.standing, seq)).map((it) => it.end_checkpoint);
   const finalBlocks = [...known.blocks.values()].filter((block) => block.final_since !== null && block.final_since <= seq);
   $("source").textContent = `${l1} · ${backend}`;
   const fact = (name, value) => make("div", "", [make("dt", "", name), make("dd", "", String(value))]);
@@ -634,7 +721,9 @@ function paintDevices() {
   panel("devices", [devices, queue], () => {
     const word = { idle: ["waiting", "idle"], proving: ["proving", "proving"], suspended: ["failed", "suspended"] };
     const rows = devices.map((device) => cells("td", [String(device.device), pill(word[device.state][0], word[device.state][1]), device.kind ?? (device.failure && device.state === "suspended" ? device.failure : "–"), number(String(device.proofs)), number(String(device.failures)), number(`${device.busy_seconds.toFixed(1)} s`)]));
-    return [make("p", "", `${queue.proving} of ${plural(queue.permits, "device")} ${queue.permits === 1 && queue.proving ? "proves" : "prove"}; ${plural(queue.waiting, "statement")} ${queue.waiting === 1 ? "waits" : "wait"}.`), table("Devices", ["device", "does", "what", "#proofs", "#failures", "#busy"], rows)];
+    const proving = queue.proving ? `${plural(queue.proving, "proof is", "proofs are")} being made` : "Nothing is being proved";
+    const waiting = queue.waiting ? `${plural(queue.waiting, "statement waits", "statements wait")}` : "nothing waits";
+    return [make("p", "", `${proving}, and ${waiting}.`), table("Devices", ["device", "does", "what", "#proofs", "#failures", "#busy"], rows)];
   });
 }
 
@@ -672,6 +761,8 @@ function paintHealth() {
 function select(block, focus = false) {
   if (!block) return;
   Object.assign(shown, { selected: block.hash, follow: false });
+  // What is selected is not among silent ones.
+  if (layout.fold.has(block.checkpoint)) place();
   reveal(block);
   draw();
   if (focus) requestAnimationFrame(() => drawn.get(block.hash)?.element.focus({ preventScroll: true }));
@@ -679,7 +770,7 @@ function select(block, focus = false) {
 
 $("tree").addEventListener("click", (event) => {
   const element = event.target.closest(".block");
-  if (element) select(known.blocks.get(element.dataset.hash));
+  if (element) select(known.blocks.get(element.dataset.hash ?? element.dataset.run), Boolean(element.dataset.run));
 });
 
 $("tree").addEventListener("keydown", (event) => {
@@ -718,6 +809,7 @@ $("login").addEventListener("submit", (event) => {
 $("legend").replaceChildren(
   ...[...KINDS].reverse().map((kind) => make("li", "key", [make("span", `shape ${kind}`, undefined, { "aria-hidden": "true" }), kind])),
   ...["waiting", "proving", "proved", "reused", "failed"].map((state) => make("li", `pill ${state}`, `${SIGNS[state]} ${WORDS[state]}`)),
+  make("li", "pill settled", "⚑ settlement"),
 );
 
 run();

@@ -4,5 +4,7 @@
 mod client;
 mod fixture;
 mod fleet;
+mod hostile;
+mod owed;
 mod projected;
 mod served;

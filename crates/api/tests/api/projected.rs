@@ -2,12 +2,20 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use reprise_api::projection::Window;
 use reprise_api::transactions::{Step, Transaction};
 use reprise_api::view;
 use reprise_api::view::{BundleState, Economy, Level, State, View};
+use reprise_chain::event::{AddedBlock, ChainEvent};
+use reprise_model::block::{BatchMetadata, ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{BlockHash, StatementId};
+use reprise_model::order::{Order, Work};
+use reprise_model::scheduled::ScheduledBlock;
+use reprise_node::event::{Observer, PipelineEvent};
 use reprise_prover::mock::MockConfig;
 
 use crate::fixture::{Setup, Watched, chain, flip, mined, run, run_in};
@@ -238,6 +246,111 @@ fn what_is_final_is_said_to_be() {
     for block in view.blocks.values() {
         assert_eq!(block.is_final, block.canonical && block.checkpoint <= view.finalized, "{block:?}");
     }
+}
+
+/// A run that is followed on by hand.
+struct Overheard {
+    watched: Watched,
+    last: Option<(AddedBlock, ScheduledBlock)>,
+    to_settle: Option<Arc<Order>>,
+    settlement: Option<ObservedSettlement>,
+}
+
+impl Observer for Overheard {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        match event {
+            PipelineEvent::Chain { event, blocks } => {
+                let last = event.added.iter().cloned().zip(blocks.iter().cloned()).last();
+                self.last = last.or(self.last.take());
+                let mut settlements = event.added.iter().flat_map(|added| &added.block.settlements);
+                self.settlement = settlements.next_back().cloned().or(self.settlement.take());
+            }
+            PipelineEvent::Wanted { added, .. } => {
+                let to_settle = added.iter().find(|order| matches!(order.work, Work::Settle { .. }));
+                self.to_settle = to_settle.cloned().or(self.to_settle.take());
+            }
+            _ => {}
+        }
+        self.watched.on_event(event);
+    }
+}
+
+impl Overheard {
+    fn flip() -> Self {
+        let watched = Watched::new(1, Window::default());
+        let mut overheard = Self { watched, last: None, to_settle: None, settlement: None };
+        run(flip(), &Setup::default(), &mut overheard);
+        overheard
+    }
+
+    /// The next block on the tip carries a settlement that ends in a block.
+    fn carry(&mut self, statement: StatementId, end_block: BlockHash) -> &View {
+        let (mut added, mut scheduled) = self.last.clone().unwrap();
+        let parent = added.metadata;
+        let checkpoint = Checkpoint(parent.checkpoint.0 + 1);
+        let (block_hash, parent_hash) = (BlockHash([checkpoint.0 as u8; 32]), parent.block_hash());
+        let block = ChainBlockMetadata { block_hash, parent_hash, ..parent.block };
+        let settlement = ObservedSettlement { statement, end_block, ..self.settlement.clone().unwrap() };
+        added.metadata = BatchMetadata { checkpoint, block, ..parent };
+        added.returning = false;
+        added.block = ChainBlock {
+            metadata: block,
+            accepted: vec![],
+            lane_proof: None,
+            settlements: vec![settlement],
+            claims: vec![],
+        };
+        scheduled.metadata = added.metadata;
+        (scheduled.transactions, scheduled.batches) = (vec![], vec![]);
+        let event = ChainEvent { removed: vec![], added: vec![added], finalized: Checkpoint(0) };
+        self.on_event(&PipelineEvent::Chain { event, blocks: vec![scheduled] });
+        self.watched.projection.view()
+    }
+}
+
+#[test]
+fn a_settlement_that_ends_in_a_block_of_another_fork_settles_nothing() {
+    let mut node = Overheard::flip();
+    let before = node.watched.projection.view().clone();
+    let orphaned = before.blocks.values().filter(|block| block.orphaned).max_by_key(|block| block.checkpoint);
+    let withdrawn = before.bundles.values().find(|bundle| bundle.state == BundleState::Withdrawn);
+    let (end, of_fork) = (orphaned.unwrap(), withdrawn.unwrap());
+    assert_ne!(Some(of_fork.end), before.settled, "it would be another answer");
+    let statement = of_fork.statement.0;
+    for end_block in [end.hash.0, of_fork.end_block.0] {
+        let view = node.carry(statement, end_block);
+        assert_eq!(view.settled, before.settled);
+        let key = (of_fork.end, statement);
+        assert_eq!(view.bundles[&key].state, BundleState::Withdrawn);
+        let carried = view.settlements.values().next_back().unwrap();
+        assert_eq!((carried.end_block.0, carried.end_checkpoint), (end_block, None));
+        for accepted in view.transactions.values() {
+            let (now, then) = (Transaction::of(view, accepted), Transaction::of(&before, accepted));
+            assert_eq!(now, then);
+        }
+    }
+    let view = node.watched.projection.view();
+    let settlements = view.settlements.values().filter(|it| it.end_checkpoint.is_some()).count();
+    assert!(settlements > 0, "the run's own settlements have their ends");
+}
+
+#[test]
+fn a_bundle_whose_settlement_is_anchored_in_a_later_block_is_settled_by_it() {
+    let mut node = Overheard::flip();
+    let (order, anchor) = (node.to_settle.clone().unwrap(), node.last.clone().unwrap().0.metadata);
+    let Work::Settle { parts, .. } = order.work.clone() else { panic!("{order:?}") };
+    let anew = Order {
+        id: StatementId([9; 32]),
+        work: Work::Settle { parts, anchor: anchor.block_hash() },
+        ..order.as_ref().clone()
+    };
+    let key = (anew.coordinate.checkpoint.0, anew.id);
+    assert!(key.0 < anchor.checkpoint.0);
+    node.on_event(&PipelineEvent::Wanted { added: vec![Arc::new(anew)], removed: vec![] });
+    assert_eq!(node.watched.projection.view().bundles[&key].state, BundleState::Wanted);
+    let view = node.carry(key.1, anchor.block_hash());
+    assert_eq!(view.bundles[&key].state, BundleState::Settled);
+    assert_eq!(view.settled, Some(anchor.checkpoint.0));
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::Publisher;
-use reprise_api::served::{Facts, Served};
+use reprise_api::served::{Facts, Metrics, Served};
 use reprise_api::server::{self, Endpoint, Limits, ServeError, Token};
 use reprise_api::state::{Holding, ReadAccount};
 use reprise_ledger::Account;
@@ -21,16 +21,25 @@ use reprise_node::traffic::account;
 use crate::client::{answer, connect, get, request};
 use crate::fixture::{Setup, flip, run};
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A node that has run, served; it ends with the process.
-struct Node {
-    address: SocketAddr,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
     _dir: tempfile::TempDir,
 }
 
-fn node(limits: Limits, token: Option<Token>) -> Node {
-    node_of(Some(held), limits, token)
+pub(crate) fn node(limits: Limits, token: Option<Token>) -> Node {
+    node_with(limits, token, plain())
+}
+
+/// The same with these metrics.
+pub(crate) fn node_with(limits: Limits, token: Option<Token>, metrics: Metrics) -> Node {
+    node_of(Some(held), limits, token, metrics)
+}
+
+fn plain() -> Metrics {
+    Box::new(|| "reprise_blocks_total 1\n".into())
 }
 
 /// What an account of the ledger holds.
@@ -39,7 +48,7 @@ fn held(cells: &[Cell]) -> Option<Holding> {
     Some(Holding { balance, nonce, fees })
 }
 
-fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>) -> Node {
+fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>, metrics: Metrics) -> Node {
     let mut publisher = Publisher::new(Projection::new(1, Window::default(), None));
     let views = publisher.views();
     let (_, store, dir) = run(flip(), &Setup::default(), &mut publisher);
@@ -52,14 +61,7 @@ fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>) 
         price_per_hour: None,
         accounts,
     };
-    let served = Served::new(
-        facts,
-        views,
-        Box::new(|| "reprise_blocks_total 1\n".into()),
-        store,
-        None,
-        limits.streams,
-    );
+    let served = Served::new(facts, views, metrics, store, None, limits.streams);
     let endpoint = Endpoint::api("127.0.0.1:0".parse().unwrap(), served, token, limits).unwrap();
     let address = endpoint.address();
     server::serve(vec![endpoint]).unwrap();
@@ -73,7 +75,7 @@ fn accounts_are_served_where_the_workload_has_them_and_as_it_reads_them() {
         !document["paths"]["/v1/accounts/{id}"].is_null()
     };
     let id = ResourceId([0x5a; 32]);
-    let without = node_of(None, Limits::default(), None);
+    let without = node_of(None, Limits::default(), None, plain());
     assert!(!documented(&without));
     assert_eq!(get(without.address, &format!("/v1/accounts/{id}")).status, 404);
     assert_eq!(
@@ -139,6 +141,22 @@ fn every_path_answers_from_the_run() {
     let receipt = json(&format!("/v1/receipts/{id}"));
     assert_eq!(receipt["id"], id);
     assert!(receipt["fields"].as_array().unwrap().len() > 3, "{receipt}");
+    let place = receipt["places"][0].as_str().unwrap();
+    let why = json(&format!("/v1/why?place={place}"));
+    assert_eq!((&why["answer"], &why["statements"][0]), (&"hit".into(), &id.into()), "{why}");
+    let checkpoint = place.split('/').next().unwrap();
+    let used = json(&format!("/v1/receipts?checkpoint={checkpoint}"))["items"].as_array().unwrap().clone();
+    assert!(used.iter().any(|it| it["place"] == *place && it["statement"] == id && it["diverged"] == false));
+    let one = json(&format!("/v1/receipts?checkpoint={checkpoint}&limit=1"));
+    assert_eq!(one["items"][0], used[0]);
+    let rest = json(&format!("/v1/receipts?checkpoint={checkpoint}&after={}", one["next"].as_str().unwrap()));
+    assert_eq!(rest["items"].as_array().unwrap()[..], used[1..]);
+    let elsewhere = json(&format!("/v1/why?place={checkpoint}/{}/batch", "5a".repeat(32)));
+    assert_eq!(
+        (&elsewhere["answer"], &elsewhere["nearest"]["differs_in"]),
+        (&"miss".into(), &"block hash".into())
+    );
+    assert_eq!(json("/v1/why?place=99999/5a/batch")["nearest"], serde_json::Value::Null);
     let accepted = json("/v1/transactions?limit=500")["items"].as_array().unwrap().clone();
     let settled = accepted.iter().filter(|it| it["step"] == "settled").count();
     assert!(settled > 3, "{accepted:?}");
@@ -237,6 +255,10 @@ fn what_cannot_be_answered_is_a_problem_with_a_name() {
         ("GET /v1/statements?after=x", 400, "bad-request"),
         ("GET /v1/settlements?after=1.2", 400, "bad-request"),
         ("GET /v1/events?since=later", 400, "bad-request"),
+        ("GET /v1/why", 400, "bad-request"),
+        ("GET /v1/why?place=zebra", 400, "bad-request"),
+        ("GET /v1/receipts", 400, "bad-request"),
+        ("GET /v1/receipts?checkpoint=-1", 400, "bad-request"),
         ("POST /v1/chain", 405, "method"),
         ("DELETE /", 405, "method"),
     ] {
@@ -366,7 +388,7 @@ fn a_client_that_sends_its_request_byte_by_byte_is_cut_off_and_others_are_served
 }
 
 /// A stream of changes, from after its head.
-fn follow(address: SocketAddr, query: &str) -> BufReader<TcpStream> {
+pub(crate) fn follow(address: SocketAddr, query: &str) -> BufReader<TcpStream> {
     let mut connection = connect(address);
     connection
         .write_all(format!("GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
