@@ -85,7 +85,7 @@ fn accounts_are_served_where_the_workload_has_them_and_as_it_reads_them() {
     );
     // An account of whoever deposited in the chain: what is no account to the reader is refused, not shown as one.
     let with = node(Limits::default(), None);
-    let other = node_of(Some(|_| None), Limits::default(), None);
+    let other = node_of(Some(|_| None), Limits::default(), None, plain());
     assert!(documented(&with) && documented(&other));
     let shown = |id: &str| get(with.address, &format!("/v1/accounts/{id}?at=tip")).json();
     let owners =
