@@ -135,7 +135,7 @@ fn pins_and_journals_are_bound() {
     for part in [0, 1] {
         for change in changes {
             let mut witness = settlement(&parts);
-            change(&mut proved(&mut witness.parts[part]));
+            change(proved(&mut witness.parts[part]));
             assert_refused(run(witness), NO_PROOF);
         }
     }
