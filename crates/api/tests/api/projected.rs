@@ -260,7 +260,7 @@ impl Observer for Overheard {
     fn on_event(&mut self, event: &PipelineEvent) {
         match event {
             PipelineEvent::Chain { event, blocks } => {
-                let last = event.added.iter().cloned().zip(blocks.iter().cloned()).last();
+                let last = event.added.iter().cloned().zip(blocks.iter().cloned()).next_back();
                 self.last = last.or(self.last.take());
                 let mut settlements = event.added.iter().flat_map(|added| &added.block.settlements);
                 self.settlement = settlements.next_back().cloned().or(self.settlement.take());
