@@ -117,9 +117,9 @@ fn a_block_of_counters_is_proved_and_settled() {
 }
 
 #[test]
-fn two_workloads_have_other_programs_for_transactions_and_batches_and_the_same_for_aggregates() {
+fn the_programs_of_two_workloads_are_all_different() {
     let (counters, ledger) = (Backend::programs(&backend()), crate::world::ids());
     assert_ne!(counters[0], ledger[0]);
     assert_ne!(counters[1], ledger[1]);
-    assert_eq!(counters[2], ledger[2]);
+    assert_ne!(counters[2], ledger[2], "an aggregate may compute a batch");
 }
