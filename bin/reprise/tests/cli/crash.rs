@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reprise_node::rng::Rng;
 use serde_json::Value;
 
-use crate::command::{assert_sound, command, json, last_line, total};
+use crate::command::{assert_sound, command, json, last_line, reprise, total};
 
 const SLOW: &[&str] = &["run", "--backend", "mock", "--mock-cost", "20,20,20"];
 
@@ -24,8 +24,13 @@ fn killed_after(dir: &Path, lines: usize) -> Vec<String> {
 }
 
 fn stored(dir: &Path) -> u64 {
-    let listed = json(dir, &["receipts", "ls"]);
-    listed.as_array().unwrap().len() as u64
+    let listed = reprise(dir, &["receipts", "ls", "--json"]);
+    if !listed.status.success() {
+        // It was killed before there was a store.
+        assert!(String::from_utf8_lossy(&listed.stderr).contains("no receipts there yet"), "{listed:?}");
+        return BTreeSet::new();
+    }
+    last_line(&listed).as_array().unwrap().len() as u64
 }
 
 fn reference() -> Value {
@@ -53,8 +58,13 @@ fn killed_anywhere_it_goes_on_and_proves_nothing_twice() {
 
 /// The statements that a directory has receipts of.
 fn kept(dir: &Path) -> BTreeSet<String> {
-    let listed = json(dir, &["receipts", "ls"]);
-    listed.as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap().into()).collect()
+    let listed = reprise(dir, &["receipts", "ls", "--json"]);
+    if !listed.status.success() {
+        // It was killed before there was a store.
+        assert!(String::from_utf8_lossy(&listed.stderr).contains("no receipts there yet"), "{listed:?}");
+        return BTreeSet::new();
+    }
+    last_line(&listed).as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap().into()).collect()
 }
 
 /// Runs until it ends, or is killed (as `kill -9` does) after a while. Returns the statements that it began to prove, in order, and its

@@ -32,7 +32,9 @@ fn without_a_backend_a_run_follows_and_executes_to_the_same_state_and_a_later_on
     assert!(total(&takes_over["proved"]) > 0);
     // What others proved is not its own to prove, and is not lost.
     let follows = json(dir.path(), &["run", "--backend", "none:mock"]);
-    assert_eq!((&follows["prove_calls"], &follows["settlements"]), (&0.into(), &takes_over["settlements"]));
+    assert_eq!((&follows["prove_calls"], &follows["state_root"]), (&0.into(), &reference["state_root"]));
+    let again = json(dir.path(), &["run", "--backend", "mock"]);
+    assert_eq!((&again["prove_calls"], &again["settlements"]), (&0.into(), &takes_over["settlements"]));
     let refused = reprise(dir.path(), &["run", "--backend", "none:gremlins"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("mock"), "{refused:?}");
 }
