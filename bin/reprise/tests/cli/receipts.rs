@@ -244,7 +244,8 @@ fn verify_prints_how_many_receipts_verified() {
 fn commands_beside_a_running_node_write_nothing() {
     let dir = tempfile::tempdir().unwrap();
     // Its first aggregate is not proved before it is killed, so it runs as long as the commands take.
-    let mut node = command(dir.path(), &["run", "--backend", "mock", "--mock-cost", "400,400,600000"]);
+    let apart = ["run", "--backend", "mock", "--mock-cost", "400,400,600000", "--prove-apart", "always"];
+    let mut node = command(dir.path(), &apart);
     let mut node = node.stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(node.stderr.take().unwrap()).lines();
     let pid = node.id().to_string();
