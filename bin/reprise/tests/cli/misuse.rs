@@ -209,7 +209,8 @@ fn a_command_that_needs_a_node_is_refused_without_one() {
 #[test]
 fn a_running_node_is_not_disturbed_by_a_second_one() {
     let dir = tempfile::tempdir().unwrap();
-    let mut first = command(dir.path(), &["run", "--backend", "mock", "--mock-cost", "400,400,600000"]);
+    let apart = ["run", "--backend", "mock", "--mock-cost", "400,400,600000", "--prove-apart", "always"];
+    let mut first = command(dir.path(), &apart);
     let mut first = first.stderr(std::process::Stdio::piped()).spawn().unwrap();
     // Its first line says that it has opened the directory and proved something.
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(first.stderr.take().unwrap()));
