@@ -11,7 +11,9 @@ use reprise_chain::recording::{Lane, Recording};
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
+use reprise_model::digest::Digest;
 
+use crate::claim;
 use crate::client;
 use crate::covenant::{Rules, State};
 use crate::follower::{Chain, WithTimeout};
@@ -164,6 +166,8 @@ pub struct Facts {
     pub lane_idle: Option<u64>,
     /// The covenant's state; `None` where there is no covenant, or the node cannot tell.
     pub covenant: Option<CovenantStatus>,
+    /// The address of the covenant's vault; `None` where there is no covenant.
+    pub vault: Option<String>,
     /// The value of the key's coins, in sompi, and its address; `None` where there is no key, or the node cannot tell.
     pub funds: Option<(u64, String)>,
     /// The most a transaction may pay, in sompi.
@@ -237,6 +241,8 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
         }
         _ => None,
     };
+    let of = Some(subject.lane.covenant).filter(|covenant| *covenant != Digest::ZERO);
+    let vault = of.and_then(|covenant| names::address(&claim::vault(covenant).ok()?, network));
     Ok(Facts {
         version: info.server_version,
         network,
@@ -249,6 +255,7 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
         history,
         lane_idle: lane.map(|entry| tip.blue_score.saturating_sub(entry.blue_score)),
         covenant,
+        vault,
         funds,
         fee_max: subject.fee_max,
     })
@@ -347,6 +354,10 @@ impl Facts {
             }
             None => {}
         }
+        if let Some(address) = &self.vault {
+            let said = format!("{address}: what a transaction of the lane pays it is a deposit");
+            say("vault", Ok, said, "");
+        }
         if let Some((held, address)) = &self.funds {
             let settlements = held / self.fee_max.max(1);
             let verdict = match settlements {
@@ -442,6 +453,7 @@ mod tests {
             history: (1_080_000, Some(36_000)),
             lane_idle: Some(36_000),
             covenant: Some(CovenantStatus::AsFollowed),
+            vault: Some("kaspa:p".into()),
             funds: Some((5_000_000_000, "kaspa:q".into())),
             fee_max: 100_000_000,
         }

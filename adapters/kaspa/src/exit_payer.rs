@@ -1,23 +1,34 @@
-//! The exit payer: pays the exits of settlements, one transaction at a time.
+//! The exit payer: pays the exits of settlements, several in a transaction, one transaction at a time.
 //!
 //! A settlement leaves a [claim] to its exits. Whoever knows the exits can pay them, and they follow from the chain
 //! (`node::debts`), whoever sent the settlement. So the caller gives the exit payer what is unpaid on the chain. The exit payer pays
-//! the claims that the node lists as unspent, one exit after another. Others may pay too, in any order: where the node is ahead of
+//! the claims that the node lists as unspent. Others may pay too, in any order: where the node is ahead of
 //! the chain that is followed, the exit payer finds what was paid in its own order, and waits for the chain to show the rest.
+//!
+//! # What a stranger can make of it
+//!
+//! Whoever has coins in the rollup can make exits of them without end, each for a fraction of what it costs to pay it. So the work of
+//! a step does not grow with the number of exits, what a day costs is [bounded](Allowance), and large exits come first: what is left
+//! waits for the next day, or for whoever pays it.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
 
 use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
-use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
+use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::api::rpc::RpcApi;
-use reprise_model::exit::Payee;
+use kaspa_txscript::script_builder::ScriptBuilderError;
+use reprise_model::digest::Digest;
+use reprise_model::exit::{Payee, Tree};
 pub use reprise_settler::UnpaidExits;
 
-use crate::claim::{self, ClaimStep};
+use crate::claim::{self, COINS_MAX, ClaimStep, EXITS_MAX};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
 use crate::purse::Purse;
-use crate::settlement::{BuildError, Settling};
+use crate::settlement::{BuildError, Completed, Settling};
 use crate::wallet::{self, Haste, WalletError};
 
 /// The vault holds less than an exit.
@@ -32,6 +43,21 @@ pub struct ShortError {
     pub taken: u64,
 }
 
+/// A day's fees for exits are used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "exits are unpaid: the next payment costs {fee} sompi, and {left} are left of the {a_day} a day that this node pays for exits \
+     (--exit-fees). It goes on when enough is left; `reprise claims pay` pays them now"
+)]
+pub struct SpentError {
+    /// What the next payment costs.
+    pub fee: u64,
+    /// What is left.
+    pub left: u64,
+    /// The bound.
+    pub a_day: u64,
+}
+
 /// Why an exit is not paid.
 #[derive(Debug, thiserror::Error)]
 pub enum PayError {
@@ -44,6 +70,9 @@ pub enum PayError {
     /// The vault holds less than the exit.
     #[error(transparent)]
     Short(#[from] ShortError),
+    /// The fees of a day are used up.
+    #[error(transparent)]
+    Spent(#[from] SpentError),
 }
 
 impl From<Unanswered> for PayError {
@@ -55,24 +84,70 @@ impl From<Unanswered> for PayError {
 /// How many settlements one step looks at.
 const SETTLEMENTS_MAX: usize = 16;
 
-/// The claims of one settlement.
-#[derive(Debug)]
-struct PendingClaims {
-    /// The steps, the next to take first.
-    claim_steps: Vec<ClaimStep>,
-    /// How many of them are to be taken; the others only show what somebody else may have taken.
-    due: usize,
+/// How far ahead of the chain a claim is looked for, in exits: how many are paid before the chain shows the first of them.
+const AHEAD_MAX: usize = 256;
+
+/// How many scripts a node is asked for at a time.
+const SCRIPTS_MAX: usize = 128;
+
+/// How long it rests once nothing of what it can pay is within its allowance.
+const REST: Duration = Duration::from_secs(60);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The fees that a node pays for exits: so much a day, and never more at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    a_day: u64,
+    left: u64,
+    since: Instant,
 }
 
-/// How many scripts a node is asked for at a time: a settlement may have any number of exits.
-const SCRIPTS_MAX: usize = 128;
+impl Allowance {
+    /// So many sompi a day, all of which are left now.
+    pub fn of(a_day: u64, now: Instant) -> Self {
+        Self { a_day, left: a_day, since: now }
+    }
+
+    /// What is left.
+    pub fn left(&mut self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.since).min(DAY);
+        let grown = u128::from(self.a_day) * since.as_millis() / DAY.as_millis();
+        let left = u128::from(self.left).saturating_add(grown).min(self.a_day.into());
+        self.left = u64::try_from(left).unwrap_or(u64::MAX);
+        self.since = now;
+        self.left
+    }
+
+    /// So much was paid.
+    pub fn take(&mut self, fee: u64, now: Instant) {
+        self.left = self.left(now).saturating_sub(fee);
+    }
+}
+
+/// The claim of one settlement.
+#[derive(Debug)]
+struct PendingClaim {
+    unpaid: UnpaidExits,
+    /// The places of the exits in the order in which they are paid. The last ones are others', which only show what somebody else
+    /// may have taken.
+    order: Vec<usize>,
+    /// How many of them are to be paid.
+    due: usize,
+    /// The scripts of the claim as one exit after another is paid in this order, where they were needed.
+    scripts: Option<Vec<ScriptPublicKey>>,
+}
 
 /// Pays claims. See the [module documentation](self).
 #[derive(Debug, Default)]
 pub struct ExitPayer {
     /// Whose exits alone are paid; `None` for everybody's.
     payee: Option<Payee>,
-    pending: Vec<PendingClaims>,
+    /// What fees it pays; `None` for any.
+    allowance: Option<Allowance>,
+    /// Until when it rests, and why.
+    rests: Option<(Instant, SpentError)>,
+    pending: Vec<PendingClaim>,
     /// The index in `pending` of the next to look at.
     next: usize,
     under_way: Option<Hash>,
@@ -95,11 +170,16 @@ impl ExitPayer {
         Self { payee: Some(payee), ..Self::default() }
     }
 
+    /// Pays so much in fees.
+    pub fn within(allowance: Allowance) -> Self {
+        Self { allowance: Some(allowance), ..Self::default() }
+    }
+
     /// Sets all unpaid exits.
-    pub fn set_unpaid(&mut self, unpaid: &[UnpaidExits]) {
+    pub fn set_unpaid(&mut self, unpaid: Vec<UnpaidExits>) {
         let payee = self.payee;
-        let pending = unpaid.iter().filter_map(|unpaid| PendingClaims::of(unpaid, payee));
-        self.pending = pending.collect();
+        self.pending = unpaid.into_iter().filter_map(|unpaid| PendingClaim::of(unpaid, payee)).collect();
+        self.rests = None;
     }
 
     /// Whether nothing is left to be paid.
@@ -125,47 +205,96 @@ impl ExitPayer {
             }
             self.under_way = None;
         }
+        if let Some((_, spent)) = self.rests.filter(|(until, _)| Instant::now() < *until) {
+            return Err(spent.into());
+        }
+        let mut dear = None;
         for _ in 0..SETTLEMENTS_MAX.min(self.pending.len()) {
             let at = self.next % self.pending.len().max(1);
-            let Some(claims) = self.pending.get(at) else { break };
-            match claims.find_claim(rpc, context.settling.covenant, context.prefix).await? {
-                // Not settled on the node's chain yet, paid, or paid in another order, which the chain will show.
-                None => self.next = at + 1,
-                Some((_, number)) if number >= claims.due => self.next = at + 1,
-                Some((claimed, number)) => {
-                    let transaction = pay(rpc, context, claimed, &claims.claim_steps[number], purse).await?;
-                    let sent = wallet::send(rpc, &transaction).await?;
-                    purse.sent(sent, &transaction);
-                    self.under_way = Some(sent);
-                    return Ok(Some(sent));
-                }
+            let Some(claim) = self.pending.get_mut(at) else { break };
+            // Where there is none: not settled on the node's chain yet, paid, or paid in another order, which the chain will show.
+            let found = claim.find(rpc, context.settling.covenant, context.prefix).await?;
+            let Some((claimed, paid)) = found.filter(|(_, paid)| *paid < claim.due.min(AHEAD_MAX)) else {
+                self.next = at + 1;
+                continue;
+            };
+            let allowed =
+                self.allowance.as_mut().map(|allowance| (allowance.left(Instant::now()), allowance.a_day));
+            let (left, a_day) = allowed.unwrap_or((u64::MAX, u64::MAX));
+            let bounded = PaymentContext { fee_max: context.fee_max.min(left), ..context };
+            let Completed { transaction, fee, .. } =
+                match pay(rpc, bounded, &claimed, (claim, paid), purse).await {
+                    Err(PayError::Build(BuildError::FeeTooHigh { fee, .. })) if fee <= context.fee_max => {
+                        // Another settlement may have a larger exit, which costs less.
+                        (dear, self.next) = (Some(SpentError { fee, left, a_day }), at + 1);
+                        continue;
+                    }
+                    paying => paying?,
+                };
+            let sent = wallet::send(rpc, &transaction).await?;
+            if let Some(allowance) = &mut self.allowance {
+                allowance.take(fee, Instant::now());
+            }
+            purse.sent(sent, &transaction);
+            self.under_way = Some(sent);
+            return Ok(Some(sent));
+        }
+        match dear {
+            None => Ok(None),
+            Some(spent) => {
+                self.rests = Some((Instant::now() + REST, spent));
+                Err(spent.into())
             }
         }
-        Ok(None)
     }
 }
 
-impl PendingClaims {
-    /// The claims of a settlement; `None` where nothing is left.
-    fn of(unpaid: &UnpaidExits, payee: Option<Payee>) -> Option<Self> {
-        let UnpaidExits { exits, tree, .. } = unpaid;
+impl PendingClaim {
+    /// The claim of a settlement; `None` where nothing is left.
+    fn of(unpaid: UnpaidExits, payee: Option<Payee>) -> Option<Self> {
+        let exits = &unpaid.exits;
         let is_due = |at: &usize| payee.is_none_or(|payee| exits[*at].payee == payee);
-        let (mut order, others): (Vec<usize>, Vec<usize>) = (0..exits.len()).partition(is_due);
-        let due = order.iter().filter(|at| !tree.is_paid(**at)).count();
+        let left = (0..exits.len()).filter(|at| !unpaid.tree.is_paid(*at));
+        let (mut order, others): (Vec<usize>, Vec<usize>) = left.partition(is_due);
+        // Large ones first, by their number of digits: neighbours take less to be opened.
+        order.sort_by_key(|at| Reverse(exits[*at].amount.checked_ilog10()));
+        let due = order.len();
         order.extend(others);
-        let claim_steps = claim::claim_steps(exits, tree.clone(), &order);
-        (due > 0).then_some(Self { claim_steps, due })
+        (due > 0).then_some(Self { unpaid, order, due, scripts: None })
     }
 
-    /// The claim that the node lists as unspent, and the index of its next step.
-    async fn find_claim(
-        &self,
+    /// The tree once so many exits are paid in this order.
+    fn tree_after(&self, paid: usize) -> Tree {
+        let mut tree = self.unpaid.tree.clone();
+        self.order[..paid].iter().for_each(|place| claim::pay(&mut tree, *place));
+        tree
+    }
+
+    /// The scripts of the claim as one exit after another is paid.
+    fn scripts(&mut self) -> Result<Vec<ScriptPublicKey>, ScriptBuilderError> {
+        if let Some(scripts) = &self.scripts {
+            return Ok(scripts.clone());
+        }
+        let mut tree = self.unpaid.tree.clone();
+        let mut scripts = vec![claim::script(&tree.root())?];
+        for place in self.order.iter().take(AHEAD_MAX) {
+            claim::pay(&mut tree, *place);
+            // Claims to nothing have one script, whosever they are.
+            if tree.root() != Digest::ZERO {
+                scripts.push(claim::script(&tree.root())?);
+            }
+        }
+        Ok(self.scripts.insert(scripts).clone())
+    }
+
+    /// The claim that the node lists as unspent, and how many exits are paid in it.
+    async fn find(
+        &mut self,
         rpc: &dyn RpcApi,
         covenant: Hash,
         prefix: Prefix,
     ) -> Result<Option<(Coin, usize)>, PayError> {
-        let scripts = self.claim_steps.iter().map(|step| claim::script(&step.before));
-        let scripts: Vec<ScriptPublicKey> = scripts.collect::<Result<_, _>>().map_err(BuildError::from)?;
+        let scripts = self.scripts().map_err(BuildError::from)?;
         for several in scripts.chunks(SCRIPTS_MAX) {
             let there = wallet::unspent_of(rpc, several, prefix).await?;
             if let Some(coin) = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant)) {
@@ -177,14 +306,15 @@ impl PendingClaims {
     }
 }
 
-/// The transaction that pays an exit, or one that first merges two coins of the vault where none is large enough.
+/// The transaction that pays the next exits where so many are paid, or one that first merges coins of the vault where too many were
+/// needed.
 async fn pay(
     rpc: &dyn RpcApi,
     context: PaymentContext<'_>,
-    claimed: Coin,
-    step: &ClaimStep,
+    claimed: &Coin,
+    (claim, paid): (&PendingClaim, usize),
     purse: &mut Purse,
-) -> Result<Transaction, PayError> {
+) -> Result<Completed, PayError> {
     let PaymentContext { settling, prefix, fee_max } = context;
     let paying = purse.coins(rpc, &settling.params, &settling.key, None).await?;
     let feerate = wallet::feerate(rpc, Haste::Normal).await?;
@@ -192,16 +322,46 @@ async fn pay(
     let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
     let mut held = wallet::unspent(rpc, &vault, prefix).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
-    let taken = step.exit.amount;
-    match held.iter().position(|coin| coin.entry.amount >= taken) {
-        Some(enough) => Ok(settling.claim_exit(claimed, step, held.swap_remove(enough), funding)?),
-        None => match (held.pop(), held.pop()) {
-            (Some(largest), Some(next)) => Ok(settling.merge([largest, next], funding)?),
-            (largest, _) => {
-                let held = largest.map_or(0, |coin| coin.entry.amount);
-                Err(ShortError { held, taken }.into())
-            }
-        },
+    let next = &claim.order[paid..claim.due.min(paid + EXITS_MAX)];
+    let tree = claim.tree_after(paid);
+    let mut count = next.len();
+    loop {
+        let step = ClaimStep::take_first(&mut tree.clone(), &claim.unpaid.exits, &next[..count]);
+        let step = step.ok_or(BuildError::Mass)?;
+        count = step.exits.len();
+        let taken = step.amount();
+        let fewer = match enough(&held, taken) {
+            Held::Enough(coins) => match settling.claim_exits(claimed.clone(), &step, coins, funding) {
+                Err(BuildError::TooHeavy { .. } | BuildError::FeeTooHigh { .. }) if count > 1 => count / 2,
+                done => return Ok(done?),
+            },
+            Held::InMany(coins) => return Ok(settling.merge(coins, funding)?),
+            Held::Less(_) if count > 1 => count / 2,
+            Held::Less(held) => return Err(ShortError { held, taken }.into()),
+        };
+        count = fewer;
+    }
+}
+
+/// What the vault holds against what is taken.
+enum Held {
+    /// These coins hold enough.
+    Enough(Vec<Coin>),
+    /// All coins hold enough, and no few of them; these are to be merged first.
+    InMany(Vec<Coin>),
+    /// It holds only so much.
+    Less(u64),
+}
+
+/// Chooses coins of the vault, which are given the smallest first. Small ones go along: they become part of the change, and cost
+/// nothing beside what exits weigh.
+fn enough(held: &[Coin], taken: u64) -> Held {
+    let sum = |coins: &[Coin]| coins.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.entry.amount));
+    let several = COINS_MAX.min(held.len());
+    match held.windows(several.max(1)).find(|coins| sum(coins) >= taken) {
+        Some(coins) => Held::Enough(coins.to_vec()),
+        None if sum(held) >= taken => Held::InMany(held[held.len() - several..].to_vec()),
+        None => Held::Less(sum(held)),
     }
 }
 
@@ -236,11 +396,12 @@ mod tests {
         let exits: Vec<Exit> = (1..4).map(|amount| Exit { payee, amount }).collect();
         let mut exit_payer = ExitPayer::default();
         let mut partly = unpaid(4, exits.clone());
-        ClaimStep::take(&mut partly.tree, &exits, 1).unwrap();
-        exit_payer.set_unpaid(&[unpaid(1, exits.clone()), unpaid(3, vec![]), partly]);
+        claim::pay(&mut partly.tree, 1);
+        exit_payer.set_unpaid(vec![unpaid(1, exits.clone()), unpaid(3, vec![]), partly]);
         let due = |exit_payer: &ExitPayer| -> Vec<Vec<u64>> {
-            let amounts =
-                |claims: &PendingClaims| claims.claim_steps.iter().map(|it| it.exit.amount).collect();
+            let amounts = |claim: &PendingClaim| {
+                claim.order.iter().map(|place| claim.unpaid.exits[*place].amount).collect()
+            };
             exit_payer.pending.iter().map(amounts).collect()
         };
         assert_eq!(due(&exit_payer), [vec![1, 2, 3], vec![1, 3]]);
@@ -249,10 +410,87 @@ mod tests {
         let mixed = [(payee, 1), (mine, 2), (payee, 3), (mine, 4)];
         let mixed = mixed.map(|(payee, amount)| Exit { payee, amount }).to_vec();
         let mut own = ExitPayer::of(mine);
-        own.set_unpaid(&[unpaid(1, exits.clone()), unpaid(5, mixed)]);
+        own.set_unpaid(vec![unpaid(1, exits.clone()), unpaid(5, mixed)]);
         assert_eq!(due(&own), [[2, 4, 1, 3]], "the others' only show where the claim is");
         assert_eq!(own.pending[0].due, 2);
-        exit_payer.set_unpaid(&[]);
+        exit_payer.set_unpaid(vec![]);
         assert!(exit_payer.is_idle(), "a reorg took the settlement away");
+    }
+
+    fn exit(amount: u64) -> Exit {
+        Exit { payee: Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) }, amount }
+    }
+
+    #[test]
+    fn what_a_step_looks_at_does_not_grow_with_the_exits_of_a_settlement_and_large_ones_come_first() {
+        // Ten thousand of a stranger's, and three of others between them.
+        let mut exits = vec![exit(20_000_000); 10_000];
+        for (at, amount) in [(17, 300_000_000), (4_711, 20_000_000_000), (9_998, 500_000_000)] {
+            exits[at].amount = amount;
+        }
+        let mut pending = PendingClaim::of(unpaid(1, exits), None).unwrap();
+        assert_eq!((pending.due, pending.order.len()), (10_000, 10_000));
+        assert_eq!(pending.order[..5], [4_711, 17, 9_998, 0, 1], "and then in the order of the tree");
+        let scripts = pending.scripts().unwrap();
+        assert_eq!(scripts.len(), AHEAD_MAX + 1, "however many there are");
+        // The first of them is the claim as it is on the chain, and each next has one exit less.
+        let mut tree = pending.unpaid.tree.clone();
+        for (script, place) in scripts.iter().zip(&pending.order) {
+            assert_eq!(*script, claim::script(&tree.root()).unwrap());
+            claim::pay(&mut tree, *place);
+        }
+        assert_eq!(pending.tree_after(AHEAD_MAX + 1), tree);
+        // A claim to nothing is every settlement's, and is not looked for.
+        let mut few = PendingClaim::of(unpaid(1, vec![exit(1), exit(2)]), None).unwrap();
+        assert_eq!(few.scripts().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn fees_for_exits_stay_within_the_day_s_and_grow_back_evenly() {
+        let begin = Instant::now();
+        let mut allowance = Allowance::of(1_000, begin);
+        assert_eq!(allowance.left(begin), 1_000);
+        allowance.take(1_000, begin);
+        assert_eq!(allowance.left(begin), 0);
+        assert_eq!(allowance.left(begin + DAY / 4), 250);
+        allowance.take(250, begin + DAY / 4);
+        assert_eq!(allowance.left(begin + DAY / 2), 250);
+        assert_eq!(allowance.left(begin + 9 * DAY), 1_000, "and no more than a day's at once");
+        // Looked at every second, it grows as if it were looked at once.
+        let mut often = Allowance::of(86_400_000, begin);
+        often.take(86_400_000, begin);
+        let last = (1..=3_600).map(|second| often.left(begin + Duration::from_secs(second))).last();
+        assert_eq!(last, Some(3_600_000));
+    }
+
+    #[test]
+    fn small_deposits_of_a_stranger_are_spent_along_and_cost_few_merges() {
+        let coin = |amount: u64| {
+            let entry =
+                kaspa_consensus_core::tx::UtxoEntry::new(amount, ScriptPublicKey::default(), 0, false, None);
+            Coin { outpoint: kaspa_consensus_core::tx::TransactionOutpoint::default(), entry }
+        };
+        let sum = |coins: &[Coin]| coins.iter().map(|coin| coin.entry.amount).sum::<u64>();
+        let kaspa = 100_000_000;
+        // Beside a large coin, as many of them go along as there may be.
+        let mut held: Vec<Coin> = vec![coin(kaspa / 5); 100];
+        held.push(coin(1_000 * kaspa));
+        let Held::Enough(chosen) = enough(&held, 30 * kaspa) else { panic!("it holds enough") };
+        assert_eq!((chosen.len(), sum(&chosen)), (COINS_MAX, 1_000 * kaspa + 7 * kaspa / 5));
+        let Held::Enough(chosen) = enough(&held, kaspa) else { panic!("it holds enough") };
+        assert_eq!(sum(&chosen), 8 * kaspa / 5, "the smallest that hold enough");
+        assert!(matches!(enough(&held, 1_021 * kaspa), Held::Less(held) if held == 1_020 * kaspa));
+        assert!(matches!(enough(&[], 1), Held::Less(0)));
+        // Five thousand deposits of 0.2 KAS, and nothing else: one exit of all of them.
+        let mut held: Vec<Coin> = vec![coin(kaspa / 5); 5_000];
+        let mut merges = 0;
+        while let Held::InMany(several) = enough(&held, 1_000 * kaspa) {
+            held.truncate(held.len() - several.len());
+            held.push(coin(sum(&several)));
+            held.sort_by_key(|coin| coin.entry.amount);
+            merges += 1;
+        }
+        assert!(matches!(enough(&held, 1_000 * kaspa), Held::Enough(_)));
+        assert!(merges <= 5_000 / (COINS_MAX - 1), "{merges}");
     }
 }

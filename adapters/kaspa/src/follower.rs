@@ -248,6 +248,15 @@ pub enum FollowError {
         /// How many outputs of the covenant it left.
         outputs: usize,
     },
+    /// The covenant's founder moved it elsewhere.
+    #[error(
+        "{block}: the covenant left its founder's key, and not into its first state here: it was founded for another block, lane \
+         or program, or its founder keeps it; do not use it"
+    )]
+    FirstState {
+        /// The block that accepted the transaction.
+        block: BlockHash,
+    },
     /// The change does not fit the chain.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -595,14 +604,7 @@ impl Follower {
         let first = self.covenant.as_ref().and_then(|watched| Some(watched.rules.script(watched.first?)));
         match scripts {
             [script] if first.is_none() || *script == first.as_ref() => Ok(()),
-            [_] => {
-                tracing::error!(
-                    %block,
-                    "the covenant left its founder's key into another state than the first one here: it was founded for another \
-                     block, lane or program, or its founder keeps it; do not deposit before `reprise doctor` shows its state"
-                );
-                Ok(())
-            }
+            [_] => Err(FollowError::FirstState { block }),
             _ => Err(FollowError::Founding { block, outputs: scripts.len() }),
         }
     }
@@ -1003,7 +1005,7 @@ impl Follower {
                 if let Some(scripts) = accepted.clone().find_map(|it| out_of_key(it, *covenant)) {
                     self.check_first_state(block.metadata.block_hash, &scripts)?;
                 }
-                block.claims = accepted.clone().filter_map(|it| settlement::claimed(it, *covenant)).collect();
+                block.claims = accepted.clone().flat_map(|it| settlement::claimed(it, *covenant)).collect();
                 let observed = accepted.filter_map(|it| settlement::observed(it, *covenant, rules));
                 let settlement = |(end_block, journal): (BlockHash, AggregateJournal)| ObservedSettlement {
                     statement: statement_of(&journal),

@@ -25,7 +25,7 @@ use crate::live::{LiveError, Options, Prepared, root_of_covenant};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
 pub use crate::sink::Payer;
-use crate::sink::{KaspaSink, SinkConfig};
+use crate::sink::{self, KaspaSink, SinkConfig};
 use crate::{claim, kaspa_hash, names};
 
 /// Why there is no such L1.
@@ -151,7 +151,8 @@ impl KaspaL1 {
                 }
                 let ((proof, seal), prefix) = (proof?, network.into());
                 let lane = (prepared.head().lane.clone(), prepared.anchor_depth().0);
-                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, lane })
+                let exit_fees = sink::EXIT_FEES;
+                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, exit_fees, lane })
             }
         };
         Ok(Self { name, prepared, config })
@@ -159,6 +160,12 @@ impl KaspaL1 {
 }
 
 impl KaspaL1 {
+    /// Pays at most so much in fees for exits a day, in sompi.
+    pub fn with_exit_fees(mut self, exit_fees: u64) -> Self {
+        self.config.iter_mut().for_each(|config| config.exit_fees = exit_fees);
+        self
+    }
+
     /// Asks the node whether its chain shows the settlement of the snapshot that it is followed from. Returns the block that
     /// carries it.
     pub fn check_settled(&self, settlement: &ObservedSettlement) -> Result<BlockHash, KaspaError> {

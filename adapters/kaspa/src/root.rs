@@ -2,13 +2,21 @@
 //!
 //! Only a node that has executed the lane since the covenant's first state can settle. So [`find`] reads the chain from
 //! the lowest block that the node still has, up to the transaction of the lane that founds the covenant; its block is the
-//! root. Where the covenant has entered its first state, the root is the first block from there whose lane tip gives that
-//! state under these rules. If there is none, the covenant was founded for other programs, another lane or another
-//! deposit script, and no proof made here can settle on it.
+//! root, and the lane's tip in it is that of the first state. A covenant in another first state was founded for other programs,
+//! another lane or another deposit script, and no proof made here can settle on it.
 //!
-//! A first state names the lane's tip. Without one (the lane has no entry in the root) the first settlement could begin at any
-//! later entry of the lane, and leave out what the lane accepted before. So founding is a transaction of the lane, and a
-//! covenant without a tip is refused.
+//! # What a founder cannot do
+//!
+//! The founder's key holds the covenant until its first state: the script names the pins, the pins the covenant and the account of its
+//! vault, and the covenant's id is a hash over its first output. So whoever follows it checks what the founder did.
+//!
+//! | a founder who | could | is refused as |
+//! |---|---|---|
+//! | founds it as several outputs, or leaves the key with several | make a claim of one, to exits that nobody proved, and empty the vault | [`RootError::Founding`] |
+//! | founds it into a script | keep an output of it there | [`RootError::Founding`] |
+//! | moves it to another key, another root, or rules over other pins | settle what nobody else can follow | [`RootError::Foreign`] |
+//! | enters it with a later tip of the lane | leave out deposits that the lane accepted since the founding | [`RootError::LeftOut`] |
+//! | enters it without a tip | let the first settlement begin at any later entry of the lane | [`RootError::NoTip`] |
 
 use kaspa_consensus_core::Hash;
 use kaspa_rpc_core::{RpcChainBlockAcceptedTransactions, RpcOptionalTransaction};
@@ -82,6 +90,17 @@ pub enum RootError {
         /// The covenant.
         covenant: Digest,
     },
+    /// Its first state leaves out what the lane accepted since its founding.
+    #[error(
+        "the first state of the covenant {covenant}, entered in {block}, is that of a later block than its founding's: what the lane \
+         accepted in between, deposits as well, is left out; do not use it"
+    )]
+    LeftOut {
+        /// The covenant.
+        covenant: Digest,
+        /// The block that accepted its first state.
+        block: BlockHash,
+    },
     /// It was founded for other programs, another lane or another deposit script.
     #[error(
         "the first state of the covenant {covenant}, entered in {block}, is not one that this build's programs, --lane, \
@@ -132,7 +151,7 @@ pub async fn find(
     let covenant = lane.covenant;
     let lowest = chain.lowest().await?;
     // The block of the founding, or the one before where that is no transaction of the lane; and each later block that
-    // changes the lane tip.
+    // changes the lane tip, of which no first state may be.
     let mut candidates: Vec<BlockHash> = vec![];
     let mut tip = lowest;
     loop {
@@ -159,12 +178,13 @@ pub async fn find(
                         return Err(RootError::Pruned { covenant, lowest });
                     }
                     CovenantChange::Moved(scripts) => {
-                        for candidate in candidates {
+                        for (later, candidate) in candidates.into_iter().enumerate() {
                             let state = state_at(chain, lane, candidate, first).await?;
                             if scripts.contains(&rules.script(state)) {
-                                return match (state.tip, scripts.len()) {
-                                    (Digest::ZERO, _) => Err(RootError::NoTip { covenant }),
-                                    (_, 1) => Ok(candidate),
+                                return match (state.tip, scripts.len(), later) {
+                                    (Digest::ZERO, ..) => Err(RootError::NoTip { covenant }),
+                                    (_, 1, 0) => Ok(candidate),
+                                    (_, 1, _) => Err(RootError::LeftOut { covenant, block: hash }),
                                     _ => Err(RootError::Founding { covenant, block: hash }),
                                 };
                             }
@@ -181,22 +201,20 @@ pub async fn find(
             tip = hash;
         }
     }
-    // Not in its first state yet: the first settlement enters it, from the first block in which the lane has a tip.
-    if candidates.is_empty() {
+    // Not in its first state yet: the first settlement enters it.
+    let Some(root) = candidates.into_iter().next() else {
         return Err(RootError::Unknown { covenant, lowest });
+    };
+    if state_at(chain, lane, root, first).await?.tip == Digest::ZERO {
+        return Err(RootError::NoTip { covenant });
     }
-    for candidate in candidates {
-        if state_at(chain, lane, candidate, first).await?.tip != Digest::ZERO {
-            let score = async |block| chain.block(block).await.map(|block| block.header.blue_score);
-            let (at, tip) = (score(candidate).await?, score(chain.tip().await?).await?);
-            return match tip.saturating_sub(at) >= confirmations {
-                true => Ok(candidate),
-                // A reorg that removed it would leave nothing to follow the covenant from.
-                false => Err(RootError::Fresh { block: candidate, confirmations }),
-            };
-        }
+    let score = async |block| chain.block(block).await.map(|block| block.header.blue_score);
+    let (at, tip) = (score(root).await?, score(chain.tip().await?).await?);
+    match tip.saturating_sub(at) >= confirmations {
+        true => Ok(root),
+        // A reorg that removed it would leave nothing to follow the covenant from.
+        false => Err(RootError::Fresh { block: root, confirmations }),
     }
-    Err(RootError::NoTip { covenant })
 }
 
 /// The first state of a covenant that is followed from a block.

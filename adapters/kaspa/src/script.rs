@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use kaspa_txscript::opcodes::codes::{
-    OpAuthOutputIdx, OpBlake2b, OpCat, OpDup, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpSub, OpSwap,
-    OpTxInputAmount, OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxOutputAmount,
-    OpTxOutputSpk, OpTxPayloadSubstr, OpVerify,
+    OpAdd, OpAuthOutputIdx, OpBlake2b, OpCat, OpDup, OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual,
+    OpIf, OpLessThan, OpSize, OpSub, OpSubstr, OpSwap, OpTxInputAmount, OpTxInputCount, OpTxInputIndex,
+    OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxInputSpk, OpTxOutputAmount, OpTxOutputSpk,
+    OpTxPayloadSubstr, OpVerify, OpXor,
 };
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
 
@@ -35,6 +36,28 @@ impl Script {
     pub(crate) fn pays_to_hash(&mut self) -> Result<&mut Self, ScriptBuilderError> {
         self.ops(&[OpBlake2b])?.data(&[0, 0, OpBlake2b, 32])?.ops(&[OpSwap, OpCat])?;
         self.data(&[OpEqual])?.ops(&[OpCat])
+    }
+
+    /// Cuts so many bytes off the top of the stack: they come below the rest of it.
+    pub(crate) fn split(&mut self, length: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpDup])?.number(0)?.number(length)?.ops(&[OpSubstr, OpSwap, OpSize])?;
+        self.number(length)?.ops(&[OpSwap, OpSubstr])
+    }
+
+    /// Pushes whether the top of the stack, which stays, is zeros.
+    pub(crate) fn zero(&mut self) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpDup, OpDup, OpDup, OpXor, OpEqual])
+    }
+
+    /// Pushes what the inputs of these numbers hold that have the script of the first, which must be there.
+    pub(crate) fn sum_like(&mut self, first: usize, end: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.number(first)?.ops(&[OpTxInputAmount])?;
+        for number in first + 1..end {
+            self.number(number)?.ops(&[OpTxInputCount, OpLessThan, OpIf])?;
+            self.number(number)?.ops(&[OpTxInputSpk])?.number(first)?.ops(&[OpTxInputSpk, OpEqual, OpIf])?;
+            self.number(number)?.ops(&[OpTxInputAmount, OpAdd, OpEndIf, OpEndIf])?;
+        }
+        Ok(self)
     }
 
     /// Checks that the top of the stack is the script of this input's covenant output `number`, and that this output

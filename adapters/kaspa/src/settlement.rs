@@ -28,7 +28,7 @@ use crate::claim::{self, ClaimStep};
 use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{Rules, State};
 use crate::draft::{self, CHANGE_MIN, Draft};
-pub use crate::draft::{BuildError, Selected};
+pub use crate::draft::{BuildError, Completed, Selected};
 use crate::key::Key;
 use crate::payload;
 
@@ -114,13 +114,13 @@ impl Settling {
         self.complete(&draft, funding, None)
     }
 
-    /// A transaction that settles, and leaves claims under these roots: one, where there are exits. `proof` is the script that
-    /// pushes the proof.
+    /// A transaction that settles, and leaves claims under these roots: one, where there are exits. It takes back claims to
+    /// nothing. `proof` is the script that pushes the proof.
     pub fn settle(
         &self,
         covenant: Coin,
         settlement: &ObservedSettlement,
-        claims: &[Digest],
+        (claims, taken_back): (&[Digest], &[Coin]),
         proof: Vec<u8>,
         end: Selected,
         funding: Funding<'_>,
@@ -133,36 +133,48 @@ impl Settling {
         for root in claims {
             outputs.push(self.claim(claim::CLAIM_VALUE, root)?);
         }
+        let nothing = pay_to_script_hash_signature_script(claim::redeem(&Digest::ZERO)?, vec![])?;
+        let others = taken_back.iter().map(|coin| (coin.clone(), nothing.clone())).collect();
         let payload = payload::encode(settlement);
         let first = Some((covenant, Some(script)));
-        let draft = Draft { first, outputs, payload, ..Draft::of(NATIVE) };
+        let draft = Draft { first, others, outputs, payload, ..Draft::of(NATIVE) };
         self.complete(&draft, funding, Some(&end))
     }
 
-    /// A transaction that pays an exit of a claim out of a coin of the vault.
-    pub fn claim_exit(
+    /// A transaction that pays exits of a claim out of coins of the vault.
+    pub fn claim_exits(
         &self,
         claim: Coin,
         step: &ClaimStep,
-        coin: Coin,
+        vault: Vec<Coin>,
         funding: Funding<'_>,
-    ) -> Result<Transaction, BuildError> {
+    ) -> Result<Completed, BuildError> {
         let value = claim.entry.amount;
         let script = pay_to_script_hash_signature_script(claim::redeem(&step.before)?, step.witness()?)?;
-        let first = match step.after {
-            Digest::ZERO => TransactionOutput::new(value, self.key.script()),
-            after => self.claim(value, &after)?,
-        };
-        let (paid, held) = (step.exit.amount, coin.entry.amount);
-        let mut outputs = vec![first, TransactionOutput::new(paid, claim::payee(&step.exit))];
-        if held > paid {
-            let script = coin.entry.script_public_key.clone();
-            outputs.push(TransactionOutput::new((held - paid).max(CHANGE_MIN), script));
+        let next = self.claim(value, &step.after)?;
+        let exits = step.exits.iter();
+        let mut outputs: Vec<TransactionOutput> =
+            exits.map(|exit| TransactionOutput::new(exit.amount, claim::payee(exit))).collect();
+        let held: u64 = vault.iter().map(|coin| coin.entry.amount).sum();
+        // The exits come from output 1 on, after the change where there is any.
+        match (held.saturating_sub(step.amount()), vault.first()) {
+            (0, _) | (_, None) => outputs.insert(0, next),
+            (change, Some(coin)) => {
+                let script = coin.entry.script_public_key.clone();
+                outputs.insert(0, TransactionOutput::new(change.max(CHANGE_MIN), script));
+                outputs.push(next);
+            }
         }
-        let redeem = claim::vault_redeem(crate::digest(self.covenant))?;
-        let others = vec![(coin, pay_to_script_hash_signature_script(redeem, vec![])?)];
+        let others = self.of_vault(vault)?;
         let draft = Draft { first: Some((claim, Some(script))), others, outputs, ..Draft::of(NATIVE) };
-        self.complete(&draft, funding, None)
+        draft.complete(&self.params, &self.key, funding, None)
+    }
+
+    /// Coins of the vault, and the scripts that spend them.
+    fn of_vault(&self, coins: Vec<Coin>) -> Result<Vec<(Coin, Vec<u8>)>, BuildError> {
+        let redeem = claim::vault_redeem(crate::digest(self.covenant))?;
+        let script = pay_to_script_hash_signature_script(redeem, vec![])?;
+        Ok(coins.into_iter().map(|coin| (coin, script.clone())).collect())
     }
 
     /// A transaction that merges the smaller of the key's many coins into one; `None` where they are few. `coins` are given the
@@ -180,16 +192,15 @@ impl Settling {
         self.complete(&draft, Funding { coins: small, fees }, None).map(Some)
     }
 
-    /// A transaction that merges two coins of the vault into one.
-    pub fn merge(&self, coins: [Coin; 2], funding: Funding<'_>) -> Result<Transaction, BuildError> {
-        let [first, second] = coins;
-        let value = first.entry.amount + second.entry.amount;
-        let output = TransactionOutput::new(value, first.entry.script_public_key.clone());
-        let redeem = claim::vault_redeem(crate::digest(self.covenant))?;
-        let script = pay_to_script_hash_signature_script(redeem, vec![])?;
-        let (first, others) = (Some((first, Some(script.clone()))), vec![(second, script)]);
-        let draft = Draft { first, others, outputs: vec![output], ..Draft::of(NATIVE) };
-        self.complete(&draft, funding, None)
+    /// A transaction that merges coins of the vault into one.
+    pub fn merge(&self, coins: Vec<Coin>, funding: Funding<'_>) -> Result<Completed, BuildError> {
+        let value = coins.iter().map(|coin| coin.entry.amount).sum();
+        let mut others = self.of_vault(coins)?.into_iter();
+        let first = others.next().map(|(coin, script)| (coin, Some(script)));
+        let script = claim::vault(crate::digest(self.covenant))?;
+        let (others, outputs) = (others.collect(), vec![TransactionOutput::new(value, script)]);
+        let draft = Draft { first, others, outputs, ..Draft::of(NATIVE) };
+        draft.complete(&self.params, &self.key, funding, None)
     }
 
     /// The output that is a claim to the exits under a root.
@@ -238,12 +249,14 @@ pub fn observed(
     (spends && continues).then_some(settlement)
 }
 
-/// The claim of the covenant's exits that an accepted transaction makes. A claim is input 0.
-pub fn claimed(transaction: &RpcOptionalTransaction, covenant: Hash) -> Option<ObservedClaim> {
-    let input = transaction.inputs.first()?;
-    let entry = input.verbose_data.as_ref()?.utxo_entry.as_ref()?;
-    let script = input.signature_script.as_ref().filter(|_| entry.covenant_id == Some(covenant))?;
-    claim::observed(script)
+/// The claims of the covenant's exits that an accepted transaction makes, one an exit. A claim is input 0.
+pub fn claimed(transaction: &RpcOptionalTransaction, covenant: Hash) -> Vec<ObservedClaim> {
+    let of_claim = |input: &RpcOptionalTransactionInput| {
+        let entry = input.verbose_data.as_ref()?.utxo_entry.as_ref()?;
+        let script = input.signature_script.as_ref().filter(|_| entry.covenant_id == Some(covenant))?;
+        Some(claim::observed(script))
+    };
+    transaction.inputs.first().and_then(of_claim).unwrap_or_default()
 }
 
 /// The pins of an accepted transaction that settles the covenant, where they are others than the rules'. Consensus ran

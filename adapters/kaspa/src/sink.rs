@@ -57,7 +57,7 @@ use crate::claim;
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
-use crate::exit_payer::{ExitPayer, PayError, PaymentContext, ShortError};
+use crate::exit_payer::{Allowance, ExitPayer, PayError, PaymentContext, ShortError, SpentError};
 use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
@@ -89,6 +89,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long exits may be unpaid because of an error before it is told: most pass by themselves.
 const PAY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many claims to nothing a settlement takes back: more than it leaves, so that they do not pile up, and few beside a proof.
+const TAKEN_BACK_MAX: usize = 2;
 
 /// How often coins are looked at to be merged.
 const MERGE_EVERY: Duration = Duration::from_secs(60);
@@ -156,6 +159,9 @@ pub enum SinkError {
     /// The exits cannot be paid.
     #[error(transparent)]
     Short(#[from] ShortError),
+    /// Exits wait for the next day.
+    #[error(transparent)]
+    Spent(#[from] SpentError),
     /// The seal is not of the kind that the covenant verifies.
     #[error("the seal is not one that the covenant verifies: {reason}")]
     Seal {
@@ -201,6 +207,7 @@ impl From<PayError> for SinkError {
             PayError::Coins(error) => error.into(),
             PayError::Build(error) => error.into(),
             PayError::Short(error) => error.into(),
+            PayError::Spent(error) => error.into(),
         }
     }
 }
@@ -221,7 +228,7 @@ impl SinkError {
             Self::Orphaned { .. } => Cause::Orphaned,
             Self::TooDeep { .. } => Cause::TooDeep,
             Self::Build(BuildError::InsufficientFunds { .. }) => Cause::NoCoins,
-            Self::Build(BuildError::FeeTooHigh { .. }) => Cause::FeeBound,
+            Self::Build(BuildError::FeeTooHigh { .. }) | Self::Spent(_) => Cause::FeeBound,
             Self::Build(BuildError::Mass | BuildError::TooHeavy { .. }) => Cause::TooHeavy,
             Self::Build(BuildError::Refused { .. } | BuildError::Script(_))
             | Self::Coins(_)
@@ -256,6 +263,9 @@ pub struct Payer {
     pub fee_max: u64,
 }
 
+/// What a node pays in fees for exits a day, where nothing else is said: ten kaspa, in sompi.
+pub const EXIT_FEES: u64 = 1_000_000_000;
+
 /// How settlements are paid for and proved.
 #[derive(Debug, Clone)]
 pub struct SinkConfig {
@@ -273,6 +283,8 @@ pub struct SinkConfig {
     pub first: State,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
+    /// The most that exits may cost in fees a day, in sompi.
+    pub exit_fees: u64,
     /// The lane, and how many blue scores its entry lasts.
     pub lane: (Lane, u64),
 }
@@ -316,11 +328,11 @@ impl KaspaSink {
         let (lane, expires_after) = config.lane.clone();
         let settling = SettleLoop {
             keep_alive: KeepAlive::new(lane, expires_after),
+            exit_payer: ExitPayer::within(Allowance::of(config.exit_fees, Instant::now())),
             config,
             client: None,
             sent: None,
             verdict: outcome_of,
-            exit_payer: ExitPayer::default(),
             purse: Purse::default(),
             merged: None,
             new_unpaid: new_unpaid.clone(),
@@ -500,7 +512,7 @@ impl SettleLoop {
     /// Pays the next exit, where one is unpaid.
     async fn pay(&mut self) {
         if let Some(unpaid) = locked(&self.new_unpaid).take() {
-            self.exit_payer.set_unpaid(&unpaid);
+            self.exit_payer.set_unpaid(unpaid);
         }
         if self.exit_payer.is_idle() {
             *locked(&self.pay_error) = None;
@@ -633,6 +645,16 @@ impl SettleLoop {
         Ok(at.into_iter().find(|coin| coin.entry.covenant_id == id))
     }
 
+    /// The claims of the covenant whose exits are all paid: a few of them.
+    async fn claims_to_nothing(&self, rpc: &dyn RpcApi) -> Result<Vec<Coin>, SinkError> {
+        let id = Some(self.config.settling.covenant);
+        let script = claim::script(&Digest::ZERO).map_err(BuildError::from)?;
+        let mut coins = unspent(rpc, &script, self.config.prefix).await?;
+        coins.retain(|coin| coin.entry.covenant_id == id);
+        coins.truncate(TAKEN_BACK_MAX);
+        Ok(coins)
+    }
+
     async fn send(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
@@ -662,7 +684,16 @@ impl SettleLoop {
                 let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
                 let root = claim::tree(&job.exits).root();
                 let claims = if root == Digest::ZERO { &[][..] } else { &[root] };
-                settling.settle(covenant, settlement, claims, proof, end, funding)?
+                let taken_back = self.claims_to_nothing(rpc).await?;
+                let settle = |taken_back: &[Coin]| {
+                    let (covenant, proof) = (covenant.clone(), proof.clone());
+                    settling.settle(covenant, settlement, (claims, taken_back), proof, end, funding)
+                };
+                match settle(&taken_back) {
+                    // A proof leaves room for few of them.
+                    Err(BuildError::TooHeavy { .. }) if !taken_back.is_empty() => settle(&[])?,
+                    settled => settled?,
+                }
             }
             None => match self.covenant(rpc, &settling.key.script()).await? {
                 Some(founded) => {
@@ -788,7 +819,7 @@ pub fn pay_claims<E: From<SinkError>>(
         let mut moved = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             if let Some(unpaid) = news()? {
-                exit_payer.set_unpaid(&unpaid);
+                exit_payer.set_unpaid(unpaid);
                 moved = Instant::now();
             }
             if exit_payer.is_idle() {

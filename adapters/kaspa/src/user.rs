@@ -83,6 +83,11 @@ pub enum UserError {
         /// Its length.
         bytes: usize,
     },
+    /// Nobody would read the acting transaction, and what it pays the vault would be nobody's.
+    #[error(
+        "the transaction would be longer than the rollup reads, and what it pays would be lost: nothing is sent; pay fewer outputs"
+    )]
+    TooLong,
     /// The acting transaction was refused.
     #[error(
         "the node took {gathering}, which gathers coins of the key, and refused the one that acts: {source}; nothing is lost: try again"
@@ -188,7 +193,10 @@ impl User {
             let outputs = outputs.to_vec();
             let draft = Draft { first: Some((first, None)), outputs, payload, ..Draft::of(*lane) };
             match draft.complete(params, key, Funding { coins: &[], ..funding }, None) {
-                Ok(acting) => return Ok(Pair { gathering, acting }),
+                Ok(acting) => {
+                    let pair = Pair { gathering, acting };
+                    return if pair.accepted().is_too_long() { Err(UserError::TooLong) } else { Ok(pair) };
+                }
                 Err(BuildError::InsufficientFunds { needed, .. }) => {
                     change_min = change_min.saturating_add(needed);
                 }

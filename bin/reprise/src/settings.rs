@@ -129,6 +129,11 @@ pub(crate) struct CovenantSettings {
     /// The highest fee of one transaction, in sompi
     #[arg(long, value_name = "SOMPI", default_value_t = 100_000_000)]
     pub(crate) fee_max: u64,
+
+    /// What a run pays in fees for exits a day, in sompi. Large exits are paid first; the others wait for the next day, or
+    /// for `claims pay`, which pays any
+    #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]
+    pub(crate) exit_fees: u64,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -18,7 +18,7 @@ use reprise_kaspa::payload;
 use reprise_kaspa::settlement::{BuildError, Selected, Settling};
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
-use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+use reprise_model::journal::{AggregateJournal, Commitment, Journal, Transition};
 
 const PINS: PinsDigest = PinsDigest([6; 32]);
 const END: Selected = Selected { block: BlockHash([8; 32]), commitment: Digest([9; 32]) };
@@ -150,7 +150,9 @@ fn covenant(settling: &Settling, root: u8, tip: u8) -> Coin {
 
 fn settle(settling: &Settling, covenant: Coin, settlement: &ObservedSettlement) -> Result<(), BuildError> {
     let coins = [coin(settling, 2, 1_000_000_000)];
-    settling.settle(covenant, settlement, &[], vec![], END, Funding { coins: &coins, fees: FEES }).map(drop)
+    settling
+        .settle(covenant, settlement, (&[], &[]), vec![], END, Funding { coins: &coins, fees: FEES })
+        .map(drop)
 }
 
 #[test]
@@ -161,7 +163,7 @@ fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_ma
         .settle(
             covenant(&settling, 10, 20),
             &settlement(),
-            &[],
+            (&[], &[]),
             vec![],
             END,
             Funding { coins: &coins, fees: FEES },
@@ -174,7 +176,7 @@ fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_ma
     let refused = settling.settle(
         covenant(&settling, 10, 20),
         &settlement(),
-        &[],
+        (&[], &[]),
         vec![],
         END,
         Funding { coins: &coins, fees: Fees { fee_max: fee - 1, ..FEES } },
@@ -183,7 +185,7 @@ fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_ma
     let broke = settling.settle(
         covenant(&settling, 10, 20),
         &settlement(),
-        &[],
+        (&[], &[]),
         vec![],
         END,
         Funding { coins: &[], fees: FEES },
@@ -240,4 +242,30 @@ fn a_payload_decodes_to_what_was_encoded_whatever_follows_it_and_a_cut_one_is_re
         assert_eq!(payload::parse(&bytes[..cut]), None);
     }
     assert_eq!(payload::parse(&[&bytes[..], b"appended"].concat()), expected);
+}
+
+/// Nobody signs a payload, so a copy of a settlement can have any bits in what no script checks.
+#[test]
+fn whatever_bit_a_copy_of_a_settlement_flips_it_is_refused_or_is_read_as_the_same_settlement() {
+    let settling = settling(&Proof::Succinct(Succinct { image: ProgramId([1; 32]) }));
+    let mut settlement = settlement();
+    settlement.journal.commitment = Commitment::Bound(END.commitment);
+    let honest = payload::encode(&settlement);
+    let reason = |end_block| {
+        let copy = ObservedSettlement { end_block, ..settlement.clone() };
+        settle(&settling, covenant(&settling, 10, 20), &copy).unwrap_err().to_string()
+    };
+    // What is read is the end block, which the script compares with what consensus has selected, before it comes to the proof …
+    let at_the_proof = reason(settlement.end_block);
+    assert!(!at_the_proof.contains("script ran, but verification failed"), "{at_the_proof}");
+    let (end_block, journal) = honest.split_first_chunk::<32>().unwrap();
+    for bit in 0..256 {
+        let mut flipped = *end_block;
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert_ne!(reason(BlockHash(flipped)), at_the_proof, "bit {bit}");
+    }
+    // … and the journal, whole, as the proof is of it.
+    assert_eq!(journal, settlement.journal.bytes());
+    let appended = [&honest[..], &[1; 40]].concat();
+    assert_eq!(payload::parse(&appended), payload::parse(&honest));
 }

@@ -79,17 +79,53 @@ async fn find(chain: Vec<Block>) -> Result<BlockHash, RootError> {
 }
 
 #[tokio::test]
-async fn a_covenant_is_followed_from_its_founding_or_from_the_block_of_its_first_state() {
+async fn a_covenant_is_followed_from_its_founding_and_never_from_a_later_block() {
     let mut chain = chain();
     found(&mut chain);
     let founding = chain[2].metadata.block_hash;
     assert_eq!(find(chain.clone()).await.unwrap(), founding, "it is founded, and not in its first state");
-    for (made_at, root) in [(2, 2), (3, 2), (4, 4), (5, 4)] {
+    for made_at in 2..6 {
         let mut chain = chain.clone();
         let state = first(Some(&chain[made_at].proof.encode()));
         enter(&mut chain, rules(6).script(state));
-        let expected = chain[root].metadata.block_hash;
-        assert_eq!(find(chain).await.unwrap(), expected, "its first state was made at block {made_at}");
+        let entered = chain[6].metadata.block_hash;
+        let found = find(chain).await;
+        // Block 4 accepts a transaction of the lane: who enters with its tip leaves that out.
+        match (found, made_at) {
+            (Ok(root), 2 | 3) => assert_eq!(root, founding),
+            (Err(RootError::LeftOut { block, .. }), 4 | 5) => assert_eq!(block, entered),
+            (other, _) => panic!("its first state was made at block {made_at}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_founder_who_moves_the_covenant_elsewhere_is_refused_by_name_and_not_followed() {
+    let state = first(Some(&chain()[2].proof.encode()));
+    let richer = State { root: Digest([2; 32]), ..state };
+    let elsewhere = [
+        ("to another key", ScriptPublicKey::from_vec(0, vec![1; 34])),
+        ("into another root", rules(6).script(richer)),
+        ("into another tip", rules(6).script(State { tip: Digest([3; 32]), ..state })),
+        ("under other pins", rules(5).script(state)),
+        ("into a claim", reprise_kaspa::claim::script(&Digest([4; 32])).unwrap()),
+    ];
+    for (what, script) in elsewhere {
+        let mut moved = chain();
+        found(&mut moved);
+        enter(&mut moved, script.clone());
+        let block = moved[6].metadata.block_hash;
+        let refused = find(moved).await.unwrap_err();
+        assert!(matches!(refused, RootError::Foreign { block: at, .. } if at == block), "{what}: {refused}");
+        // Nor by one that followed it before.
+        let mut followed = chain();
+        enter(&mut followed, script);
+        let node = Node::new(100);
+        node.adopt(followed);
+        let mut recorder = fake::recorder_of(lane());
+        recorder.follower.watch(rules(6), Some(state), Arc::new(|_| StatementId([8; 32])));
+        let refused = recorder.follower.next_event(&node).await.unwrap_err();
+        assert!(matches!(refused, FollowError::FirstState { block: at } if at == block), "{what}: {refused}");
     }
 }
 

@@ -18,7 +18,7 @@ use reprise_kaspa::names::{self, NetworkId};
 use reprise_kaspa::user::{self, Pair, User, UserError};
 use reprise_model::digest::Digest;
 use reprise_model::exit::{Exit, Payee};
-use reprise_model::transaction::{Price, Rollup, TransactionRead};
+use reprise_model::transaction::{BYTES_MAX, Price, Rollup, TransactionRead};
 
 const KAS: u64 = 100_000_000;
 const FEES: Fees = Fees { feerate: 100.0, fee_max: KAS };
@@ -142,6 +142,50 @@ fn so_many_coins_that_they_cannot_be_shown_are_refused_with_what_to_do() {
     let said = refused.to_string();
     let named = matches!(refused, UserError::TooMany { .. } | UserError::Build(BuildError::TooHeavy { .. }));
     assert!(named, "{said}");
+}
+
+#[test]
+fn a_deposit_that_nobody_would_read_is_not_made_and_the_longest_that_is_read_is() {
+    let user = user();
+    let coins = coins(&user, &[10_000 * KAS]);
+    let funding = Funding { coins: &coins, fees: FEES };
+    let outputs = [user::pays(deposit_script(), KAS)];
+    let build = |message: usize| user.build(&vec![5; message], &outputs, funding);
+    // Whatever the opening takes, the longest message that leaves a payload that is read, and one more byte.
+    let opening = build(0).unwrap().acting.transaction.payload.len();
+    let longest = build(BYTES_MAX - opening).unwrap();
+    assert_eq!(longest.acting.transaction.payload.len(), BYTES_MAX);
+    let rollup =
+        Rollup { covenant: COVENANT, deposit: names::account(&deposit_script()), price: Price::FREE };
+    assert!(!longest.accepted().is_too_long());
+    assert_eq!(longest.accepted().read(&rollup).facts.deposit, KAS);
+    let refused = build(BYTES_MAX - opening + 1).unwrap_err();
+    assert!(matches!(refused, UserError::TooMany { .. }), "{refused}");
+    // Of the rest, which grows with the outputs.
+    let several = |count: usize| {
+        let outputs: Vec<_> = (0..count).map(|_| user::pays(deposit_script(), 20 * KAS)).collect();
+        user.build(&MESSAGE, &outputs, funding)
+    };
+    let count = (100..400).take_while(|count| several(*count).is_ok()).last().unwrap();
+    assert!(!several(count).unwrap().accepted().is_too_long());
+    let refused = several(count + 1).unwrap_err();
+    assert!(matches!(refused, UserError::TooLong), "{refused}");
+}
+
+/// What the figures of ARCHITECTURE's table are made of: `-- --nocapture so_many_exits`.
+#[test]
+fn so_many_exits_cost_their_sender_so_little_that_who_pays_them_needs_a_bound() {
+    let user = user();
+    let coins = coins(&user, &[1_000 * KAS]);
+    // A list of eight exits has a head and eight steps.
+    let pair = user.build(&[5; 32 + 8 * 64], &[], Funding { coins: &coins, fees: FEES }).unwrap();
+    let deposit = [user::pays(deposit_script(), 100 * KAS)];
+    let whole = user.build(&[5; 96], &deposit, Funding { coins: &coins, fees: FEES }).unwrap();
+    let small = [user::pays(deposit_script(), KAS / 5)];
+    let small = user.build(&[5; 96], &small, Funding { coins: &coins, fees: FEES }).unwrap();
+    println!("a list of eight exits costs {} sompi, alone {}", pair.fee(), pair.acting.fee);
+    println!("a deposit of 100 KAS costs {} sompi, of 0.2 KAS {}", whole.fee(), small.fee());
+    assert!(pair.fee() < KAS / 100 && small.fee() > KAS / 25);
 }
 
 #[test]

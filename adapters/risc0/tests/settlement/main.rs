@@ -274,7 +274,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
         "settlement {}: script {script_bytes} bytes, fee {fee} sompi, {masses:?}, {storage:?}",
         honest.id()
     );
-    assert!((223_000..226_000).contains(&script_bytes), "{script_bytes}");
+    assert!((223_000..230_000).contains(&script_bytes), "{script_bytes}");
 
     let kept = receipts(&run);
     let cheat = Settlement { honest: &honest, spent, rules: &rules };

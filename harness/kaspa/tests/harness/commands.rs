@@ -231,7 +231,7 @@ async fn claims_follows_the_chain_beside_a_run_and_pays_what_is_left_whatever_ot
         key: keys[2].clone(),
     };
     let mut exit_payer = ExitPayer::of(payee(OTHER));
-    exit_payer.set_unpaid(&[owed(&exits)]);
+    exit_payer.set_unpaid(vec![owed(&exits)]);
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
     exit_payer.step(simnet.rpc(), context, &mut Purse::default()).await.unwrap().unwrap();
     simnet.mine(&[]).await.unwrap();
