@@ -1,7 +1,7 @@
 //! The Kaspa adapter against a simulated node: answers as a node gives them, and wrong answers.
 
-// Tests fail by panicking, in their helpers too.
-#![allow(clippy::unwrap_used, clippy::panic)]
+// Tests fail by panicking, in their helpers too, and say what they measured.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 #[cfg(test)]
 mod bound;
