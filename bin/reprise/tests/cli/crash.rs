@@ -61,27 +61,28 @@ fn kept(dir: &Path) -> BTreeSet<String> {
     last_line(&listed).as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap().into()).collect()
 }
 
-/// Runs until it ends, or is killed (as `kill -9` does) after a while. Returns the statements that it began to prove, in order, and its
-/// report if it ended.
-fn run_for(dir: &Path, while_: Option<Duration>) -> (Vec<String>, Option<Value>) {
+/// Runs until it ends, or is killed (as `kill -9` does) a while after it began so many proofs. Returns the statements that it began to
+/// prove, in order, and its report if it ended.
+fn run_for(dir: &Path, moment: Option<(usize, Duration)>) -> (Vec<String>, Option<Value>) {
     let told = [SLOW, &["--log", "reprise_node=debug", "--json"]].concat();
     let mut child = command(dir, &told).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(child.stderr.take().unwrap()).lines();
-    let heard = std::thread::spawn(move || {
-        let begun = |line: String| {
-            let (_, rest) = line.split_once("a proof begins")?;
-            let (_, rest) = rest.split_once("stm:")?;
-            Some(format!("stm:{}", rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>()))
-        };
-        said.map_while(Result::ok).filter_map(begun).collect::<Vec<String>>()
-    });
-    if let Some(while_) = while_ {
+    let begun = |line: String| {
+        let (_, rest) = line.split_once("a proof begins")?;
+        let (_, rest) = rest.split_once("stm:")?;
+        Some(format!("stm:{}", rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>()))
+    };
+    let mut said = said.map_while(Result::ok).filter_map(begun);
+    let mut heard: Vec<String> = vec![];
+    if let Some((proofs, while_)) = moment {
+        heard.extend(said.by_ref().take(proofs));
         // The moment is what is drawn: nothing is waited for.
         std::thread::sleep(while_);
         child.kill().unwrap();
     }
+    heard.extend(said);
     let output = child.wait_with_output().unwrap();
-    (heard.join().unwrap(), output.status.success().then(|| last_line(&output)))
+    (heard, output.status.success().then(|| last_line(&output)))
 }
 
 /// How many kills, and the seed of their moments.
@@ -104,8 +105,8 @@ fn killed_at_random_moments_it_begins_no_proof_again_but_those_that_were_killed_
         lives += 1;
         let report = loop {
             let before = kept(dir.path());
-            let while_ = (killed < kills).then(|| Duration::from_micros(rng.among(0..400_000)));
-            let (began, report) = run_for(dir.path(), while_);
+            let moment = || (rng.among(0..4) as usize, Duration::from_micros(rng.among(0..25_000)));
+            let (began, report) = run_for(dir.path(), (killed < kills).then(moment));
             for statement in began {
                 assert!(
                     !before.contains(&statement),
