@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("settler", &["model"]),
     ("conformance", &["chain", "ledger", "model", "prover", "scheduler"]),
     ("node", &["chain", "disk", "light", "model", "planner", "prover", "scheduler", "settler", "store"]),
-    ("api", &["chain", "jobs", "ledger", "light", "model", "node", "store"]),
+    ("api", &["chain", "jobs", "light", "model", "node", "store"]),
     ("kaspa", &["chain", "disk", "kaspa-lane", "light", "model", "node", "settler"]),
     (
         "testing",
