@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::command::{assert_sound, command, json, last_line, reprise, total};
 
-const SLOW: &[&str] = &["run", "--backend", "mock", "--mock-cost", "40,40,40"];
+const SLOW: &[&str] = &["run", "--backend", "mock", "--mock-cost", "40,40,40", "--prove-apart", "always"];
 
 #[test]
 fn without_a_backend_a_run_follows_and_executes_to_the_same_state_and_a_later_one_with_a_backend_takes_over()
@@ -64,7 +64,7 @@ fn a_backup_beside_a_run_goes_on_to_the_same_end_and_proves_nothing_that_it_hold
     let all = total(&whole["proved"]);
     for copy in &made {
         let held = json(copy, &["receipts", "ls"]).as_array().unwrap().len() as u64;
-        let report = json(copy, &["run", "--backend", "mock"]);
+        let report = json(copy, &["run", "--backend", "mock", "--prove-apart", "always"]);
         assert_sound(&report);
         assert_eq!(report["state_root"], whole["state_root"]);
         assert_eq!(report["settled_checkpoint"], whole["settled_checkpoint"]);
