@@ -11,7 +11,7 @@
 //! | [`scenario`] | the parameters of a world, drawn from its seed |
 //! | [`world`] | one queue of events, and the faults |
 //! | `statements` | what is proved: statements of the ledger, some of which rely on another |
-//! | `database` | jobs that are away, lose answers, fail over to a copy that lags, jump in time, do not wake |
+//! | `database` | jobs that are away, lose answers, crash, fail over to a copy that lags, jump in time, do not wake |
 //! | `store` | objects that are away, are half written, are listed late |
 //! | `worker` | a worker's process, honest or not |
 //! | `node` | a node's process: it asks, believes, proves itself at last, prunes by its floor |
@@ -55,7 +55,7 @@ pub struct Totals {
     pub wanted: u64,
     /// Shared receipts that were pruned.
     pub pruned: u64,
-    /// Worlds without a fault: there each statement is proved once.
+    /// Worlds in which nothing happened that may cost a proof: there each statement is proved once.
     pub worlds_exact: u64,
     /// The digest of all traces, in the order of the seeds.
     pub trace: String,
@@ -121,7 +121,7 @@ impl Campaign {
             sums.proofs += outcome.proofs;
             sums.wanted += outcome.wanted;
             sums.pruned += outcome.pruned;
-            sums.worlds_exact += u64::from(scenario.faults.0.is_empty());
+            sums.worlds_exact += u64::from(scenario.faults.cost_nothing());
             trace.update(outcome.trace.as_bytes());
             if let Some(violation) = outcome.violations.first() {
                 campaign.failed.push(FailedFleet {

@@ -227,35 +227,45 @@ pub(crate) async fn insert(client: &Client, jobs: &[Job]) -> Result<(), Asking> 
     Ok(())
 }
 
-/// Counts more of a worker, as [`Worker::add`] does.
+/// Counts more of workers, each of whom is there once, as [`Worker::add`] does.
 pub(crate) async fn add(
     client: &Client,
-    name: &WorkerName,
-    tally: &Tally,
+    workers: &[(WorkerName, Tally)],
     now_ms: u64,
 ) -> Result<(), Asking> {
+    if workers.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = workers.iter().map(|(name, _)| name.as_str()).collect();
+    let of = |count: fn(&Tally) -> u64| -> Vec<i64> {
+        workers.iter().map(|(_, tally)| signed(count(tally))).collect()
+    };
     let counts = [
-        tally.claimed,
-        tally.completed,
-        tally.confirmed,
-        tally.rejected,
-        tally.failed,
-        tally.lapsed,
-        tally.released,
-        tally.strikes(),
-    ]
-    .map(signed);
-    let (name, now_ms) = (name.as_str(), signed(now_ms));
-    let mut parameters: Vec<Parameter<'_>> = vec![(&name, Type::TEXT)];
-    parameters.extend(counts.iter().map(|count| -> Parameter<'_> { (count, Type::INT8) }));
-    parameters.push((&now_ms, Type::INT8));
+        of(|tally| tally.claimed),
+        of(|tally| tally.completed),
+        of(|tally| tally.confirmed),
+        of(|tally| tally.rejected),
+        of(|tally| tally.failed),
+        of(|tally| tally.lapsed),
+        of(|tally| tally.released),
+        of(Tally::strikes),
+    ];
+    let now_ms = signed(now_ms);
+    let mut parameters: Vec<Parameter<'_>> = vec![(&now_ms, Type::INT8), (&names, Type::TEXT_ARRAY)];
+    parameters.extend(counts.iter().map(|count| -> Parameter<'_> { (count, Type::INT8_ARRAY) }));
+    // In the order in which they are given, which is that of their locks.
     let statement = "INSERT INTO reprise_workers AS w (name, claimed, completed, confirmed, rejected, failed, lapsed, \
          released, strikes, struck_ms, seen_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $9 > 0 THEN $10 ELSE 0 END, $10) \
-         ON CONFLICT (name) DO UPDATE SET claimed = w.claimed + $2, completed = w.completed + $3, \
-         confirmed = w.confirmed + $4, rejected = w.rejected + $5, failed = w.failed + $6, lapsed = w.lapsed + $7, \
-         released = w.released + $8, strikes = CASE WHEN $4 > 0 THEN 0 ELSE w.strikes END + $9, \
-         struck_ms = CASE WHEN $9 > 0 THEN $10 ELSE w.struck_ms END, seen_ms = greatest(w.seen_ms, $10)";
+         SELECT new.*, CASE WHEN new.strikes > 0 THEN $1 ELSE 0 END, $1 \
+         FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         AS new (name, claimed, completed, confirmed, rejected, failed, lapsed, released, strikes) \
+         ON CONFLICT (name) DO UPDATE SET claimed = w.claimed + EXCLUDED.claimed, \
+         completed = w.completed + EXCLUDED.completed, confirmed = w.confirmed + EXCLUDED.confirmed, \
+         rejected = w.rejected + EXCLUDED.rejected, failed = w.failed + EXCLUDED.failed, \
+         lapsed = w.lapsed + EXCLUDED.lapsed, released = w.released + EXCLUDED.released, \
+         strikes = CASE WHEN EXCLUDED.confirmed > 0 THEN 0 ELSE w.strikes END + EXCLUDED.strikes, \
+         struck_ms = CASE WHEN EXCLUDED.strikes > 0 THEN $1 ELSE w.struck_ms END, \
+         seen_ms = greatest(w.seen_ms, $1)";
     client.execute_typed(statement, &parameters).await?;
     Ok(())
 }

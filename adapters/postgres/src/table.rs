@@ -30,6 +30,10 @@ const CONNECTIONS_MAX: usize = 8;
 /// How long the first who waits lets the listening begin.
 const LISTENING_WITHIN: Duration = Duration::from_secs(6);
 
+/// The end of a transaction that is not waited for until it is durable. It is within three times `wal_writer_delay`, which is
+/// 200 ms, and with the next that is waited for.
+const COMMIT_FORGETTABLE: &str = "SET LOCAL synchronous_commit TO off; COMMIT";
+
 /// Jobs in PostgreSQL.
 pub struct PostgresTable {
     pool: Arc<Pool>,
@@ -183,21 +187,13 @@ impl Table for PostgresTable {
                 changes.jobs.into_iter().partition(|job| there.contains_key(&job.id));
             let wanted = old.iter().any(|job| there.get(&job.id) != Some(&(job.priority, job.input)));
             changes.workers.sort_by(|a, b| a.0.cmp(&b.0));
-            let last = changes.workers.pop();
             let (update, insert) = (rows::update(client, &old, wanted), rows::insert(client, &new));
-            for (name, tally) in &changes.workers {
-                rows::add(client, name, tally, now_ms).await?;
-            }
-            let worker = async {
-                match &last {
-                    Some((name, tally)) => rows::add(client, name, tally, now_ms).await,
-                    None => Ok(()),
-                }
-            };
+            let workers = rows::add(client, &changes.workers, now_ms);
             // Again together, in this order. Where one of these fails, the end of the transaction is its rollback, and the error is
             // that one's.
-            let commit = async { Ok::<(), Asking>(client.batch_execute("COMMIT").await?) };
-            try_join4(update, insert, worker, commit).await.map(drop)
+            let end = if changes.forgettable { COMMIT_FORGETTABLE } else { "COMMIT" };
+            let commit = async { Ok::<(), Asking>(client.batch_execute(end).await?) };
+            try_join4(update, insert, workers, commit).await.map(drop)
         })
     }
 

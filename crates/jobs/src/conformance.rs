@@ -52,6 +52,7 @@ macro_rules! conformance_tests {
             a_completion_with_an_old_token_is_refused,
             a_completion_after_the_lease_ran_out_is_taken_while_nobody_else_has_claimed,
             a_completion_that_is_said_twice_is_known,
+            what_many_say_at_a_time_is_answered_each_for_itself,
             a_forged_lease_is_stale,
             a_heartbeat_keeps_a_lease_and_says_when_it_is_lost,
             a_statement_that_fails_over_its_budget_is_quarantined_by_name_until_it_is_released,
@@ -302,6 +303,56 @@ pub fn a_completion_that_is_said_twice_is_known(bench: &Bench) {
     assert_eq!(one(&queue, 1).state, State::Done { confirmed: true });
     let tally = queue.standing(&worker("a")).unwrap().worker.unwrap().tally;
     assert_eq!((tally.claimed, tally.completed, tally.confirmed), (1, 1, 1));
+}
+
+/// See the name.
+pub fn what_many_say_at_a_time_is_answered_each_for_itself(bench: &Bench) {
+    let (queue, jobs) = (bench.queue(), 40);
+    let barrier = Barrier::new(jobs);
+    let ended = |number: u64, leases: &[Lease]| {
+        let mine = leases.iter().find(|lease| lease.id == statement(number)).unwrap();
+        // Every fourth has been given another token meanwhile, and every fourth is nobody's.
+        let lease = match number % 4 {
+            0 => Lease { fence: mine.fence + 1, ..mine.clone() },
+            1 => Lease { worker: worker("thief"), ..mine.clone() },
+            _ => mine.clone(),
+        };
+        let said = queue.complete(&lease).unwrap();
+        assert_eq!(said, if number % 4 < 2 { Answer::Stale } else { Answer::Taken }, "{number}");
+        let said = queue.confirm(&lease).unwrap();
+        assert_eq!(said, if number % 4 < 2 { Answer::Stale } else { Answer::Taken }, "{number}");
+    };
+    thread::scope(|scope| {
+        for number in 0..jobs as u64 {
+            let (queue, barrier) = (&queue, &barrier);
+            scope.spawn(move || {
+                barrier.wait();
+                // Two of each, of which one was there before the other.
+                let offers = [offer(number), offer(number / 2)];
+                let stand = queue.offer(&offers).unwrap();
+                let ids: BTreeSet<_> = offers.iter().map(|offer| offer.id).collect();
+                assert_eq!(stand.iter().map(|job| job.id).collect::<BTreeSet<_>>(), ids);
+            });
+        }
+    });
+    assert_eq!(queue.list(&Filter::default()).unwrap().len(), jobs);
+    let leases = claim(&queue, "a", jobs);
+    assert_eq!(leases.len(), jobs);
+    thread::scope(|scope| {
+        for number in 0..jobs as u64 {
+            let (barrier, leases, ended) = (&barrier, &leases, &ended);
+            scope.spawn(move || {
+                barrier.wait();
+                ended(number, leases);
+            });
+        }
+    });
+    for number in 0..jobs as u64 {
+        let is_done = one(&queue, number).state == State::Done { confirmed: true };
+        assert_eq!(is_done, number % 4 >= 2, "{number}");
+    }
+    let tally = queue.standing(&worker("a")).unwrap().worker.unwrap().tally;
+    assert_eq!((tally.claimed, tally.completed, tally.confirmed), (40, 20, 20));
 }
 
 /// See the name.

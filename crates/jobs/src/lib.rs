@@ -10,6 +10,7 @@
 //! | [`queue`] | [`Queue`]: what nodes and workers may ask, over any table |
 //! | [`summary`] | how a fleet stands, for whoever adds machines to it: work queued by class, machines |
 //! | [`explanation`] | what a job waits for, in words |
+//! | `together` | requests that many threads make at a time, made as one |
 //! | [`memory`] | a table in memory |
 //! | `conformance` | the suite that every table must pass, behind the feature `conformance` |
 //!
@@ -26,6 +27,10 @@
 //!   leases run out, rests.
 //! * **Finished work is never taken away.** To cancel a job that runs is a request; a completion with the valid token is
 //!   taken whatever was asked meanwhile.
+//! * **What is said again may be forgotten.** A table that crashes may have lost the last of what is [forgettable]: it costs
+//!   a question that is asked again, or the wait for a lease, and never a proof.
+//!
+//! [forgettable]: table::Changes::forgettable
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -37,6 +42,7 @@ pub mod policy;
 pub mod queue;
 pub mod summary;
 pub mod table;
+mod together;
 pub mod worker;
 
 pub use job::{Class, Job, Lease, Priority, State};

@@ -61,6 +61,17 @@ impl MemoryTable {
         *kept = Kept { turn: kept.turn + 1, ..copied.0 };
     }
 
+    /// Has these rows, or none of them, as a database does that crashed before they were durable.
+    pub fn put_back(&self, rows: impl IntoIterator<Item = (StatementId, Option<Job>)>) {
+        let mut kept = self.kept();
+        for (id, row) in rows {
+            match row {
+                Some(row) => kept.jobs.insert(id, row),
+                None => kept.jobs.remove(&id),
+            };
+        }
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

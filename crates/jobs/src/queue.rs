@@ -1,16 +1,19 @@
 //! The queue: what nodes, workers and people may ask, over any table.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::statement::StatementId;
 
 use crate::job::{Capacity, Job, Lease, Offer, Priority, State};
 use crate::machine::{self, Answer, Beat, Failure};
 use crate::policy::Policy;
 use crate::table::{Changes, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use crate::together::Together;
 use crate::worker::{Tally, Worker, WorkerName};
 
 /// What a worker may begin.
@@ -24,11 +27,20 @@ pub enum Claims {
     Evicted,
 }
 
-/// The jobs of a fleet. Clones share one table.
+/// The jobs of a fleet. Clones share one table, and what their threads ask of it at a time is asked together.
 #[derive(Clone)]
 pub struct Queue {
     table: Arc<dyn Table>,
     policy: Policy,
+    asking: Arc<Asking>,
+}
+
+/// What many threads ask at a time.
+#[derive(Default)]
+struct Asking {
+    offers: Together<Vec<Offer>, Vec<Job>>,
+    completions: Together<Lease, Answer>,
+    confirmations: Together<Lease, Answer>,
 }
 
 impl fmt::Debug for Queue {
@@ -40,7 +52,7 @@ impl fmt::Debug for Queue {
 impl Queue {
     /// Over a table.
     pub fn new(table: Arc<dyn Table>, policy: Policy) -> Self {
-        Self { table, policy }
+        Self { table, policy, asking: Arc::default() }
     }
 
     /// How it is run.
@@ -51,30 +63,45 @@ impl Queue {
     /// Asks for statements to be proved, and says how each stands then, in the order of their ids. One that is asked for
     /// already is the same job; one that is done stays so.
     pub fn offer(&self, offers: &[Offer]) -> Result<Vec<Job>, JobsError> {
-        let by_id: BTreeMap<StatementId, &Offer> = offers.iter().map(|offer| (offer.id, offer)).collect();
-        let ids: Vec<StatementId> = by_id.keys().copied().collect();
-        let (mut stand, mut offered) = (vec![], false);
-        self.table.change(Rows::Of(&ids), &mut |now_ms, mut rows| {
-            let mut changes = Changes::default();
-            for row in &mut rows {
-                if by_id.get(&row.id).is_some_and(|offer| machine::offer(row, offer, now_ms)) {
-                    changes.jobs.push(row.clone());
+        self.asking.offers.ask(offers.to_vec(), |groups| self.offer_groups(groups))
+    }
+
+    /// Offers several groups in one request, and says of each how it stands then.
+    fn offer_groups(&self, groups: &[Vec<Offer>]) -> Result<Vec<Vec<Job>>, JobsError> {
+        let ids: BTreeSet<StatementId> = groups.iter().flatten().map(|offer| offer.id).collect();
+        let ids: Vec<StatementId> = ids.into_iter().collect();
+        let (mut stand, mut offered) = (BTreeMap::new(), false);
+        self.table.change(Rows::Of(&ids), &mut |now_ms, rows| {
+            let mut rows: BTreeMap<StatementId, Job> = rows.into_iter().map(|row| (row.id, row)).collect();
+            let (mut changed, mut new) = (BTreeSet::new(), BTreeSet::new());
+            // That the end of a proof is asked for no more is not said again before it has ended.
+            let runs = rows.values().any(|row| matches!(row.state, State::Running { .. }));
+            for offer in groups.iter().flatten() {
+                match rows.entry(offer.id) {
+                    Entry::Occupied(mut row) => {
+                        if machine::offer(row.get_mut(), offer, now_ms) {
+                            changed.insert(offer.id);
+                        }
+                    }
+                    Entry::Vacant(none) => {
+                        none.insert(machine::new(offer, now_ms));
+                        new.insert(offer.id);
+                    }
                 }
             }
-            let there: Vec<StatementId> = rows.iter().map(|row| row.id).collect();
-            let missing = by_id.values().filter(|offer| !there.contains(&offer.id));
-            let new: Vec<Job> = missing.map(|offer| machine::new(offer, now_ms)).collect();
             offered = !new.is_empty();
-            changes.jobs.extend(new.iter().cloned());
-            rows.extend(new);
-            rows.sort_by_key(|row| row.id);
+            let jobs = changed.union(&new).filter_map(|id| rows.get(id).cloned()).collect();
             stand = rows;
-            changes
+            Changes { jobs, workers: vec![], forgettable: !runs }
         })?;
         if offered {
             self.table.notify();
         }
-        Ok(stand)
+        let of_group = |group: &Vec<Offer>| {
+            let ids: BTreeSet<StatementId> = group.iter().map(|offer| offer.id).collect();
+            ids.iter().filter_map(|id| stand.get(id).cloned()).collect()
+        };
+        Ok(groups.iter().map(of_group).collect())
     }
 
     /// Gives a worker the most urgent jobs that it can do, at most so many. Leases that ran out are given anew.
@@ -137,7 +164,8 @@ impl Queue {
             }
             let tally = Tally { claimed: claimed.len() as u64, ..Tally::default() };
             let jobs = claimed.iter().map(|(_, row)| row.clone()).collect();
-            Changes { jobs, workers: vec![(worker.clone(), tally)] }
+            let forgettable = mutation::is(Mutation::ForgottenClaim);
+            Changes { jobs, workers: vec![(worker.clone(), tally)], forgettable }
         })?;
         Ok(claimed)
     }
@@ -171,7 +199,8 @@ impl Queue {
         let mut beats = vec![];
         self.table.change(Rows::Of(&ids(leases)), &mut |now_ms, rows| {
             let mut rows: BTreeMap<StatementId, Job> = rows.into_iter().map(|row| (row.id, row)).collect();
-            let mut changes = Changes { jobs: vec![], workers: vec![(worker.clone(), Tally::default())] };
+            let workers = vec![(worker.clone(), Tally::default())];
+            let mut changes = Changes { workers, ..Changes::default() };
             let beat = |lease: &Lease| match rows.get_mut(&lease.id) {
                 Some(row) => {
                     let beat = machine::heartbeat(row, lease, &self.policy, now_ms);
@@ -190,101 +219,126 @@ impl Queue {
 
     /// The receipt of a lease's statement is in the shared store.
     pub fn complete(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let done = Tally { completed: 1, ..Tally::default() };
-        let answer = self.say(lease, done, |row, now_ms| machine::complete(row, lease, now_ms))?;
-        if answer == Answer::Taken {
-            self.table.notify();
-        }
-        Ok(answer)
+        let done = Said { tally: Tally { completed: 1, ..Tally::default() }, forgettable: true };
+        self.asking.completions.ask(lease.clone(), |leases| {
+            let answers = self.say(leases, done, machine::complete)?;
+            if answers.contains(&Answer::Taken) {
+                self.table.notify();
+            }
+            Ok(answers)
+        })
     }
 
     /// A lease's statement could not be proved.
     pub fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Answer, JobsError> {
-        let failed = Tally { failed: 1, ..Tally::default() };
-        let answer =
-            self.say(lease, failed, |row, now_ms| machine::fail(row, lease, failure, &self.policy, now_ms))?;
+        let failed = Said { tally: Tally { failed: 1, ..Tally::default() }, forgettable: false };
+        let answer = self.say_one(lease, failed, |row, lease, now_ms| {
+            machine::fail(row, lease, failure, &self.policy, now_ms)
+        })?;
         self.table.notify();
         Ok(answer)
     }
 
     /// Gives leases back, nothing having gone wrong.
     pub fn release(&self, leases: &[Lease]) -> Result<(), JobsError> {
-        let released = Tally { released: 1, ..Tally::default() };
-        for lease in leases {
-            self.say(lease, released, |row, now_ms| machine::release(row, lease, now_ms))?;
-        }
+        let released = Said { tally: Tally { released: 1, ..Tally::default() }, forgettable: false };
+        self.say(leases, released, machine::release)?;
         self.table.notify();
         Ok(())
     }
 
     /// Whoever asked has verified the receipt of what this lease's worker completed.
     pub fn confirm(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let confirmed = Tally { confirmed: 1, ..Tally::default() };
-        self.say(lease, confirmed, |row, now_ms| machine::confirm(row, lease, now_ms))
+        let confirmed = Said { tally: Tally { confirmed: 1, ..Tally::default() }, forgettable: true };
+        self.asking
+            .confirmations
+            .ask(lease.clone(), |leases| self.say(leases, confirmed, machine::confirm))
     }
 
     /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one.
     pub fn reject(&self, lease: &Lease, reason: &str) -> Result<Answer, JobsError> {
-        let rejected = Tally { rejected: 1, ..Tally::default() };
-        let answer = self
-            .say(lease, rejected, |row, now_ms| machine::reject(row, lease, reason, &self.policy, now_ms))?;
+        let rejected = Said { tally: Tally { rejected: 1, ..Tally::default() }, forgettable: false };
+        let answer = self.say_one(lease, rejected, |row, lease, now_ms| {
+            machine::reject(row, lease, reason, &self.policy, now_ms)
+        })?;
         self.table.notify();
         Ok(answer)
     }
 
-    /// One thing that is said about a lease; it is counted for the lease's worker where it is taken.
-    fn say(
+    fn say_one(
         &self,
         lease: &Lease,
-        tally: Tally,
-        said: impl Fn(&mut Job, u64) -> Answer,
+        what: Said,
+        said: impl Fn(&mut Job, &Lease, u64) -> Answer,
     ) -> Result<Answer, JobsError> {
-        let mut answer = Answer::Stale;
-        self.table.change(Rows::Of(&[lease.id]), &mut |now_ms, rows| {
-            answer = Answer::Stale;
-            let mut changes = Changes::default();
-            if let Some(mut row) = rows.into_iter().next() {
-                answer = said(&mut row, now_ms);
+        let answers = self.say(std::slice::from_ref(lease), what, said)?;
+        Ok(answers.first().copied().unwrap_or(Answer::Stale))
+    }
+
+    /// One thing that is said about each of these leases, in one request; it is counted for a lease's worker where it is taken.
+    fn say(
+        &self,
+        leases: &[Lease],
+        what: Said,
+        said: impl Fn(&mut Job, &Lease, u64) -> Answer,
+    ) -> Result<Vec<Answer>, JobsError> {
+        let mut answers = vec![];
+        self.table.change(Rows::Of(&ids(leases)), &mut |now_ms, rows| {
+            let mut rows: BTreeMap<StatementId, Job> = rows.into_iter().map(|row| (row.id, row)).collect();
+            let mut taken = BTreeSet::new();
+            let mut workers: BTreeMap<WorkerName, Tally> = BTreeMap::new();
+            let mut answer = |lease: &Lease| {
+                let answer = rows.get_mut(&lease.id).map_or(Answer::Stale, |row| said(row, lease, now_ms));
                 if answer == Answer::Taken {
-                    changes.jobs.push(row);
-                    changes.workers.push((lease.worker.clone(), tally));
+                    taken.insert(lease.id);
+                    let tally = workers.entry(lease.worker.clone()).or_default();
+                    *tally = tally.plus(what.tally);
                 }
+                answer
+            };
+            answers = leases.iter().map(&mut answer).collect();
+            rows.retain(|id, _| taken.contains(id));
+            Changes {
+                jobs: rows.into_values().collect(),
+                workers: workers.into_iter().collect(),
+                forgettable: what.forgettable,
             }
-            changes
         })?;
-        Ok(answer)
+        Ok(answers)
     }
 
     /// Somebody who proved these without a lease has verified receipts of them in the shared store.
     pub fn settle(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
-        self.decide(statements, machine::settle)
+        self.decide(statements, true, machine::settle)
     }
 
     /// Nobody wants these; how many that changed. Of those that run, the end is asked for.
     pub fn cancel(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
-        self.decide(statements, machine::cancel)
+        self.decide(statements, false, machine::cancel)
     }
 
     /// These are to be tried again, with a new budget; how many that changed.
     pub fn retry(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
-        self.decide(statements, machine::retry)
+        self.decide(statements, false, machine::retry)
     }
 
     /// Those of these that are in quarantine are to be tried again; how many that changed.
     pub fn release_quarantined(&self, statements: &[StatementId]) -> Result<usize, JobsError> {
-        self.decide(statements, |row, now_ms| row.state == State::Quarantined && machine::retry(row, now_ms))
+        self.decide(statements, false, |row, now_ms| {
+            row.state == State::Quarantined && machine::retry(row, now_ms)
+        })
     }
 
     /// These are to be tried no more; how many that changed.
     pub fn quarantine(&self, statements: &[StatementId], reason: &str) -> Result<usize, JobsError> {
-        self.decide(statements, |row, now_ms| machine::quarantine(row, reason, now_ms))
+        self.decide(statements, false, |row, now_ms| machine::quarantine(row, reason, now_ms))
     }
 
     /// How urgent these are now; how many that changed.
     pub fn reprioritise(&self, priorities: &[(StatementId, Priority)]) -> Result<usize, JobsError> {
         let by_id: BTreeMap<StatementId, Priority> = priorities.iter().copied().collect();
         let ids: Vec<StatementId> = by_id.keys().copied().collect();
-        self.decide(&ids, |row, _| match by_id.get(&row.id) {
+        self.decide(&ids, true, |row, _| match by_id.get(&row.id) {
             Some(priority) if matches!(row.state, State::Queued { .. }) && row.priority != *priority => {
                 row.priority = *priority;
                 true
@@ -296,13 +350,14 @@ impl Queue {
     fn decide(
         &self,
         statements: &[StatementId],
+        forgettable: bool,
         decided: impl Fn(&mut Job, u64) -> bool,
     ) -> Result<usize, JobsError> {
         let mut changed = 0;
         self.table.change(Rows::Of(statements), &mut |now_ms, mut rows| {
             rows.retain_mut(|row| decided(row, now_ms));
             changed = rows.len();
-            Changes { jobs: rows, workers: vec![] }
+            Changes { jobs: rows, workers: vec![], forgettable }
         })?;
         if changed > 0 {
             self.table.notify();
@@ -361,6 +416,15 @@ impl Queue {
     pub fn wait(&self, turn: u64, patience: Duration) {
         self.table.wait(turn, patience);
     }
+}
+
+/// What is said about a lease.
+#[derive(Clone, Copy)]
+struct Said {
+    /// How it is counted for the lease's worker.
+    tally: Tally,
+    /// See [`Changes::forgettable`].
+    forgettable: bool,
 }
 
 fn ids(leases: &[Lease]) -> Vec<StatementId> {

@@ -25,8 +25,21 @@ pub struct Changes {
     /// Rows as they are to be. One that was not there is new, unless somebody else has put it there meanwhile: theirs
     /// stays.
     pub jobs: Vec<Job>,
-    /// What is counted of workers, who are heard of by this.
+    /// What is counted of workers, who are heard of by this, each once.
     pub workers: Vec<(WorkerName, Tally)>,
+    /// Whether a table that crashes right after may have lost it. What is written later is lost with it, or has to wait until
+    /// it is durable: the order in which things happened is kept.
+    ///
+    /// | what | where it is lost |
+    /// |---|---|
+    /// | an offer, a priority | whoever waits finds it gone, or asks again by and by, and offers it again |
+    /// | a completion | the lease runs out, and whoever claims next finds the receipt shared |
+    /// | a confirmation | whoever said it has the receipt; the row is kept for longer |
+    ///
+    /// Everything else is durable when it is answered: a claim, without which a statement is proved twice and its attempt is
+    /// not counted; a heartbeat, on which a worker relies; failures, lapses and releases, which count attempts; what a person
+    /// decided.
+    pub forgettable: bool,
 }
 
 /// Makes changes of the time, in milliseconds since the Unix epoch, and of the rows. It may be asked again, where what it
@@ -88,7 +101,8 @@ pub struct Standing {
 
 /// Rows of jobs and workers, shared by everybody who is given the same one.
 pub trait Table: Send + Sync {
-    /// Locks rows, asks what becomes of them, and writes that. It has been written durably when this returns.
+    /// Locks rows, asks what becomes of them, and writes that. It has been written when this returns, and durably unless it
+    /// is [forgettable](Changes::forgettable).
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError>;
 
     /// Reads rows, in the order of their ids.

@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use reprise_jobs::conformance::{Bench, all, offer, policy, statement, worker};
-use reprise_jobs::job::{Lease, State};
+use reprise_jobs::job::{Lease, Offer, Priority, State};
 use reprise_jobs::machine::{Answer, Failure};
 use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::queue::Claims;
@@ -28,25 +28,35 @@ fn bench() -> Bench {
 
 reprise_jobs::conformance_tests!(bench);
 
-/// A table that is away as soon as somebody looks for leases that ran out.
-struct AwayForLapsed {
+/// A table in memory that is away as soon as somebody looks for leases that ran out, if that is asked for; and of whatever is
+/// written to it, whether it may be forgotten.
+#[derive(Default)]
+struct Watched {
     inner: MemoryTable,
+    goes_away: bool,
     away: AtomicBool,
+    forgettable: Mutex<Vec<bool>>,
 }
 
-impl AwayForLapsed {
+impl Watched {
     fn reach(&self) -> Result<&MemoryTable, JobsError> {
         let gone = || JobsError::Unreachable { at: "here".into(), reason: "away".into() };
         if self.away.load(Ordering::Relaxed) { Err(gone()) } else { Ok(&self.inner) }
     }
 }
 
-impl Table for AwayForLapsed {
+impl Table for Watched {
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
-        if matches!(rows, Rows::Lapsed(_)) {
+        if matches!(rows, Rows::Lapsed(_)) && self.goes_away {
             self.away.store(true, Ordering::Relaxed);
         }
-        self.reach()?.change(rows, change)
+        self.reach()?.change(rows, &mut |now_ms, rows| {
+            let changes = change(now_ms, rows);
+            if !changes.jobs.is_empty() || !changes.workers.is_empty() {
+                self.forgettable.lock().unwrap().push(changes.forgettable);
+            }
+            changes
+        })
     }
     fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
         self.reach()?.find(ids)
@@ -85,7 +95,7 @@ impl Table for AwayForLapsed {
 
 #[test]
 fn what_is_claimed_is_handed_over_although_the_table_goes_away_before_the_claim_ends() {
-    let table = Arc::new(AwayForLapsed { inner: MemoryTable::default(), away: AtomicBool::new(false) });
+    let table = Arc::new(Watched { goes_away: true, ..Watched::default() });
     let queue = Queue::new(table.clone(), policy());
     queue.offer(&[1, 2].map(offer)).unwrap();
     let Ok(Claims::Jobs(claimed)) = queue.claim(&worker("a"), &all(), 5) else {
@@ -98,6 +108,72 @@ fn what_is_claimed_is_handed_over_although_the_table_goes_away_before_the_claim_
     for (lease, _) in &claimed {
         assert_eq!(queue.complete(lease).unwrap(), Answer::Taken);
     }
+}
+
+#[test]
+fn only_what_is_said_again_may_be_forgotten() {
+    let table = Arc::new(Watched::default());
+    let queue = Queue::new(table.clone(), Policy { lapses_max: 100, ..policy() });
+    let claim = || reprise_jobs::conformance::claim(&queue, "a", 1).remove(0);
+    let failure = Failure { reason: "none".into(), input_lost: false };
+    let wrote = |what: &str, forgettable: bool| {
+        let found = std::mem::take(&mut *table.forgettable.lock().unwrap());
+        assert_eq!(found, [forgettable], "{what}");
+    };
+    let urgent = |number: u64, priority: i64| Offer { priority: Priority(priority), ..offer(number) };
+    queue.offer(&[offer(1)]).unwrap();
+    wrote("an offer", true);
+    queue.offer(&[urgent(1, -9)]).unwrap();
+    wrote("a more urgent offer", true);
+    queue.reprioritise(&[(statement(1), Priority(7))]).unwrap();
+    wrote("a priority", true);
+    let lease = claim();
+    wrote("a claim", false);
+    queue.heartbeat(&worker("a"), std::slice::from_ref(&lease)).unwrap();
+    wrote("a heartbeat", false);
+    queue.cancel(&[statement(1)]).unwrap();
+    wrote("a cancel", false);
+    queue.offer(&[offer(1)]).unwrap();
+    wrote("an offer that takes back the end of a proof", false);
+    queue.release(&[lease]).unwrap();
+    wrote("a release", false);
+    let lease = claim();
+    wrote("a claim", false);
+    queue.fail(&lease, &failure).unwrap();
+    wrote("a failure", false);
+    queue.quarantine(&[statement(1)], "by hand").unwrap();
+    wrote("a quarantine", false);
+    queue.retry(&[statement(1)]).unwrap();
+    wrote("a retry", false);
+    let lease = claim();
+    wrote("a claim", false);
+    queue.complete(&lease).unwrap();
+    wrote("a completion", true);
+    queue.reject(&lease, "none").unwrap();
+    wrote("a rejection", false);
+    queue.retry(&[statement(1)]).unwrap();
+    wrote("a retry", false);
+    let lease = claim();
+    wrote("a claim", false);
+    queue.complete(&lease).unwrap();
+    wrote("a completion", true);
+    queue.confirm(&lease).unwrap();
+    wrote("a confirmation", true);
+    queue.offer(&[offer(2)]).unwrap();
+    wrote("an offer", true);
+    queue.settle(&[statement(2)]).unwrap();
+    wrote("a receipt that was proved without a lease", true);
+}
+
+#[test]
+fn a_lease_that_ran_out_is_taken_back_for_good() {
+    let table = Arc::new(Watched { inner: MemoryTable::with_clock(Arc::new(|| 1_000)), ..Watched::default() });
+    let queue = Queue::new(table.clone(), Policy { lease: Duration::ZERO, ..policy() });
+    queue.offer(&[offer(1)]).unwrap();
+    reprise_jobs::conformance::claim(&queue, "a", 1);
+    table.forgettable.lock().unwrap().clear();
+    assert_eq!(queue.reap().unwrap(), 1);
+    assert_eq!(*table.forgettable.lock().unwrap(), [false]);
 }
 
 /// One thing that happens to a database that is copied, and from time to time replaced by its copy.

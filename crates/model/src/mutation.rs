@@ -58,16 +58,19 @@ pub enum Mutation {
     FloorShared,
     /// A frame of a log is believed by its head, whatever its body is.
     TornRecordBelieved,
+    /// A claim is among what a database that crashes may have lost.
+    ForgottenClaim,
 }
 
 impl Mutation {
     /// Those that a fleet must be looked at for.
-    pub const OF_FLEETS: [Self; 5] = [
+    pub const OF_FLEETS: [Self; 6] = [
         Self::NoFencing,
         Self::LateHeartbeat,
         Self::BelieveUnverified,
         Self::DeleteUnderFloor,
         Self::LostWakeUp,
+        Self::ForgottenClaim,
     ];
 
     /// Those that a simulated world must show.

@@ -1,5 +1,6 @@
-//! A database of jobs that fails as databases do: it is away, its answer is lost after the commit, it is replaced by a
-//! copy that lags, its clock jumps, its wake-ups do not come, it asks for a change twice.
+//! A database of jobs that fails as databases do: it is away, its answer is lost after the commit, it crashes and has lost
+//! what may be forgotten, it is replaced by a copy that lags, its clock jumps, its wake-ups do not come, it asks for a change
+//! twice.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reprise_jobs::memory::{Copied, MemoryTable};
-use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use reprise_jobs::table::{Change, Changes, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
 use reprise_jobs::{Job, Worker, WorkerName};
 use reprise_model::statement::StatementId;
 use reprise_node::rng::Rng;
@@ -21,8 +22,27 @@ struct Troubles {
     loses_answers_until: u64,
     cut_until: BTreeMap<usize, u64>,
     replica: Option<Copied>,
+    /// When it crashes, if it does.
+    crashing: Option<Rng>,
+    crashes: u64,
+    /// What the rows were that were changed since the last change that is durable, the oldest first.
+    undurable: Vec<(StatementId, Option<Job>)>,
     /// Whether somebody rang since that was looked at.
     rung: bool,
+}
+
+impl Troubles {
+    /// What these rows were is remembered as long as what they become may be forgotten.
+    fn wrote(&mut self, rows: &[Job], changes: &Changes) {
+        if self.crashing.is_none() || (changes.jobs.is_empty() && changes.workers.is_empty()) {
+            return;
+        }
+        if !changes.forgettable {
+            return self.undurable.clear();
+        }
+        let before = |job: &Job| (job.id, rows.iter().find(|row| row.id == job.id).cloned());
+        self.undurable.extend(changes.jobs.iter().map(before));
+    }
 }
 
 /// The server.
@@ -34,7 +54,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    pub(crate) fn new(seed: u64, time: Time) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, time: Time, crashes: bool) -> Arc<Self> {
         let skew_ms = Arc::new(AtomicI64::new(0));
         let (clock, skew) = (time.clone(), skew_ms.clone());
         let now = move || clock.load(Ordering::Relaxed).saturating_add_signed(skew.load(Ordering::Relaxed));
@@ -44,6 +64,9 @@ impl Database {
             loses_answers_until: 0,
             cut_until: BTreeMap::new(),
             replica: None,
+            crashing: crashes.then(|| Rng::of(seed, "crashing")),
+            crashes: 0,
+            undurable: vec![],
             rung: false,
         };
         let table = MemoryTable::with_clock(Arc::new(now));
@@ -80,8 +103,26 @@ impl Database {
     pub(crate) fn fail_over(&self) -> bool {
         let replica = self.troubles().replica.take();
         let there = replica.is_some();
-        replica.into_iter().for_each(|copied| self.table.restore(copied));
+        if let Some(copied) = replica {
+            self.table.restore(copied);
+            self.troubles().undurable.clear();
+        }
         there
+    }
+
+    /// From time to time it crashes, and is there again at once. What was written since the last durable change is lost with all
+    /// that came after it, which the log of a database has in one order.
+    fn may_crash(&self) {
+        let mut troubles = self.troubles();
+        if troubles.crashing.as_mut().is_some_and(|rng| rng.percent(2)) {
+            troubles.crashes += 1;
+            self.table.put_back(std::mem::take(&mut troubles.undurable).into_iter().rev());
+        }
+    }
+
+    /// How often it crashed.
+    pub(crate) fn crashes(&self) -> u64 {
+        self.troubles().crashes
     }
 
     pub(crate) fn skew(&self, by_ms: i64) {
@@ -145,13 +186,16 @@ impl Line {
 impl Table for Line {
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
         let table = self.reach()?;
+        self.database.may_crash();
         // As after a conflict of two transactions: what was said first is not written.
         let twice = self.database.troubles().rng.percent(5);
         table.change(rows, &mut |now_ms, rows| {
             if twice {
                 change(now_ms, rows.clone());
             }
-            change(now_ms, rows)
+            let changes = change(now_ms, rows.clone());
+            self.database.troubles().wrote(&rows, &changes);
+            changes
         })?;
         self.answer(())
     }
@@ -174,6 +218,7 @@ impl Table for Line {
 
     fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError> {
         self.reach()?.evict(name, evicted)?;
+        self.database.troubles().undurable.clear();
         self.answer(())
     }
 
@@ -186,7 +231,9 @@ impl Table for Line {
     }
 
     fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
-        self.answer(self.reach()?.delete_ended(horizon)?)
+        let deleted = self.reach()?.delete_ended(horizon)?;
+        self.database.troubles().undurable.clear();
+        self.answer(deleted)
     }
 
     fn notify(&self) {

@@ -38,11 +38,13 @@ pub enum Fault {
     Liar,
     /// Provers fail, or make proofs that do not verify.
     Failing,
+    /// The database crashes, is there again at once, and has lost the last of what may be forgotten.
+    Crash,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Kill,
         Self::Pause,
         Self::Partition,
@@ -55,6 +57,7 @@ impl Fault {
         Self::LateListing,
         Self::Liar,
         Self::Failing,
+        Self::Crash,
     ];
 }
 
@@ -65,6 +68,11 @@ pub struct Faults(pub BTreeSet<Fault>);
 impl Faults {
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.0.contains(&fault)
+    }
+
+    /// Whether nothing happens that may cost a proof.
+    pub(crate) fn cost_nothing(&self) -> bool {
+        self.0.iter().all(|fault| *fault == Fault::Crash)
     }
 }
 
@@ -106,8 +114,13 @@ impl Scenario {
         let mut rng = Rng::of(seed, "fleet");
         // A part of the worlds has no fault at all: there every statement is proved once.
         let calm = rng.percent(12);
-        let tossed: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| rng.percent(40)).collect();
-        let faults = Faults(if calm { BTreeSet::new() } else { tossed });
+        let tossed = Fault::ALL.into_iter().filter(|fault| *fault != Fault::Crash && rng.percent(40));
+        let tossed: BTreeSet<Fault> = tossed.collect();
+        let mut faults = Faults(if calm { BTreeSet::new() } else { tossed });
+        // Drawn apart, because it must cost no proof: so it is also where nothing else goes wrong.
+        if Rng::of(seed, "crashes").percent(40) {
+            faults.0.insert(Fault::Crash);
+        }
         let statements = rng.among(6..STATEMENTS_MAX as u64 + 1) as usize;
         let gap_ms = rng.among(500..20_000);
         // Small fleets hide less, large ones are what is to be built.

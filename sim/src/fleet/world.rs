@@ -89,7 +89,7 @@ impl World {
     fn new(scenario: Scenario) -> Self {
         let seed = scenario.seed;
         let time: Time = Arc::new(AtomicU64::new(START_MS));
-        let database = Database::new(seed, time.clone());
+        let database = Database::new(seed, time.clone(), scenario.faults.has(Fault::Crash));
         let objects = ObjectServer::new(seed, time.clone(), scenario.lag_ms);
         let statements = match scenario.cost_ms {
             Some(cost_ms) => statements::even(scenario.statements, cost_ms),
@@ -130,7 +130,7 @@ impl World {
             world.workers.extend(worker);
             world.at(START_MS, Event::Worker(number));
         }
-        if !world.scenario.faults.0.is_empty() {
+        if !world.scenario.faults.cost_nothing() {
             let first = START_MS + world.scenario.fault_every_ms;
             world.at(first, Event::Fault);
         }
@@ -248,7 +248,8 @@ impl World {
     }
 
     fn inject(&mut self, now_ms: u64) {
-        let drawn: Vec<Fault> = self.scenario.faults.0.iter().copied().collect();
+        let faults = &self.scenario.faults.0;
+        let drawn: Vec<Fault> = faults.iter().copied().filter(|fault| *fault != Fault::Crash).collect();
         let Some(fault) = self.rng.pick(&drawn).copied() else { return };
         self.faults += 1;
         let lease = self.scenario.policy.lease.as_millis() as u64;
@@ -320,7 +321,7 @@ impl World {
                 self.touch_everybody();
             }
             // These are there all the time.
-            Fault::LateListing | Fault::Liar | Fault::Failing => self.faults -= 1,
+            Fault::LateListing | Fault::Liar | Fault::Failing | Fault::Crash => self.faults -= 1,
         }
     }
 
@@ -381,14 +382,14 @@ impl World {
                     self.judge.starved(&node.traits.name, &lacks);
                 }
             }
-            if self.scenario.faults.0.is_empty() {
+            if self.scenario.faults.cost_nothing() {
                 self.judge.is_exact(wanted.len() as u64);
             }
         }
         Outcome {
             seed: self.scenario.seed,
             events,
-            faults: self.faults,
+            faults: self.faults + self.database.crashes(),
             workers: self.workers.len() as u64,
             proofs: self.judge.begun(),
             wanted: wanted.len() as u64,
