@@ -124,6 +124,7 @@ fn carries_a_fleet(store: &Arc<dyn Objects>) {
         devices: 2,
         kinds: Kind::ALL.to_vec(),
         memory: 0,
+        has: vec![],
         timeout: [Duration::from_secs(600); 3],
         poll: Duration::from_millis(20),
         drain: Duration::from_secs(60),
@@ -134,6 +135,7 @@ fn carries_a_fleet(store: &Arc<dyn Objects>) {
     let asking = Asking {
         host: "node".into(),
         memory: [0; 3],
+        device: [None; 3],
         patience: Duration::from_secs(60),
         poll: Duration::from_millis(20),
     };

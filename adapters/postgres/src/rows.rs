@@ -1,7 +1,7 @@
 //! What a row holds, and the statements that read and write rows.
 
 use reprise_jobs::JobsError;
-use reprise_jobs::job::{Class, Job, Priority, State};
+use reprise_jobs::job::{Class, Device, Job, Priority, State};
 use reprise_jobs::worker::{Tally, Worker, WorkerName};
 use reprise_model::digest::{Digest, ProfileId};
 use reprise_model::statement::{Kind, StatementId};
@@ -12,7 +12,7 @@ use crate::pool::Asking;
 
 /// The columns of a job, in the order in which they are read.
 pub(crate) const JOB: &str = "id, kind, profile, memory, priority, input, state, at_ms, flag, holder, fence, failures, \
-                              lapses, reason, offered_ms, changed_ms, took_ms";
+                              lapses, reason, offered_ms, changed_ms, took_ms, device";
 
 /// The columns of a worker, in the order in which they are read.
 pub(crate) const WORKER: &str = "name, claimed, completed, confirmed, rejected, failed, lapsed, released, strikes, \
@@ -67,11 +67,13 @@ pub(crate) fn job(row: &Row, at: &str) -> Result<Job, JobsError> {
         4 => State::Cancelled,
         _ => return Err(wrong("state")),
     };
+    let device: Option<&str> = column(row, at, 17, "device")?;
+    let device = device.map(Device::new).transpose().map_err(|_| wrong("device"))?;
     let holder: Option<&str> = column(row, at, 9, "holder")?;
     let holder = holder.map(WorkerName::new).transpose().map_err(|_| wrong("holder"))?;
     Ok(Job {
         id: StatementId(bytes(0, "id")?),
-        class: Class { kind, profile: ProfileId(bytes(2, "profile")?), memory },
+        class: Class { kind, profile: ProfileId(bytes(2, "profile")?), memory, device },
         priority: Priority(column(row, at, 4, "priority")?),
         input: Digest(bytes(5, "input")?),
         state,
@@ -132,6 +134,7 @@ struct Columns {
     offered_ms: Vec<i64>,
     changed_ms: Vec<i64>,
     took_ms: Vec<Option<i64>>,
+    device: Vec<Option<String>>,
 }
 
 /// As a database has it: no larger than what it takes.
@@ -170,10 +173,11 @@ impl Columns {
             offered_ms: jobs.iter().map(|job| signed(job.offered_ms)).collect(),
             changed_ms: jobs.iter().map(|job| signed(job.changed_ms)).collect(),
             took_ms: jobs.iter().map(|job| job.took_ms.map(signed)).collect(),
+            device: jobs.iter().map(|job| job.class.device.map(|device| device.to_string())).collect(),
         }
     }
 
-    fn parameters(&self) -> [Parameter<'_>; 17] {
+    fn parameters(&self) -> [Parameter<'_>; 18] {
         [
             (&self.id, Type::BYTEA_ARRAY),
             (&self.kind, Type::INT2_ARRAY),
@@ -192,11 +196,12 @@ impl Columns {
             (&self.offered_ms, Type::INT8_ARRAY),
             (&self.changed_ms, Type::INT8_ARRAY),
             (&self.took_ms, Type::INT8_ARRAY),
+            (&self.device, Type::TEXT_ARRAY),
         ]
     }
 }
 
-const UNNEST: &str = "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+const UNNEST: &str = "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 
 /// Writes rows that are there. What a worker says changes nothing of what is `wanted`, and its role may not either: those
 /// columns are written where an offer or a person has changed them.

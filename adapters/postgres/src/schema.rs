@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use crate::pool::Asking;
 
 /// What makes each layout of the one before. What was released is never changed; another is appended.
-const LAYOUTS: [&str; 2] = [
+const LAYOUTS: [&str; 3] = [
     r"
 CREATE TABLE reprise_jobs (
     id bytea PRIMARY KEY CHECK (length(id) = 32),
@@ -50,6 +50,10 @@ CREATE TABLE reprise_workers (
     r"
 -- how long whoever completed it had held it
 ALTER TABLE reprise_jobs ADD COLUMN took_ms bigint CHECK (took_ms >= 0);
+",
+    r"
+-- the sort of device that it requires
+ALTER TABLE reprise_jobs ADD COLUMN device text CHECK (length(device) BETWEEN 1 AND 16);
 ",
 ];
 

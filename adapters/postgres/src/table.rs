@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3, try_join4};
-use reprise_jobs::job::{Class, Job, Priority, StateName};
+use reprise_jobs::job::{Class, Device, Job, Priority, StateName};
 use reprise_jobs::memory::Clock;
 use reprise_jobs::policy::millis;
 use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
@@ -147,15 +147,18 @@ async fn select(client: &Client, rows: Rows<'_>, given_ms: Option<i64>) -> Resul
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let statement = format!(
                 "SELECT {JOB} FROM reprise_jobs WHERE state = 0 AND at_ms <= {} AND profile = $2 AND kind = ANY($3) \
-                 AND memory <= $4 ORDER BY priority, id LIMIT $5 FOR UPDATE SKIP LOCKED",
+                 AND memory <= $4 AND (device IS NULL OR device = ANY($6)) ORDER BY priority, id LIMIT $5 \
+                 FOR UPDATE SKIP LOCKED",
                 rows::now(1)
             );
-            let parameters: [Parameter<'_>; 5] = [
+            let devices: Vec<&str> = capacity.devices.iter().map(Device::as_str).collect();
+            let parameters: [Parameter<'_>; 6] = [
                 (&given_ms, Type::INT8),
                 (&profile, Type::BYTEA),
                 (&kinds, Type::INT2_ARRAY),
                 (&memory, Type::INT4),
                 (&limit, Type::INT8),
+                (&devices, Type::TEXT_ARRAY),
             ];
             Ok(client.query_typed(&statement, &parameters).await?)
         }
@@ -285,9 +288,9 @@ impl Table for PostgresTable {
         let (given_ms, at) = (self.given_ms(), self.at());
         self.ask(async |client| {
             let statement = format!(
-                "SELECT kind, profile, memory, state, count(*), greatest({} - min(offered_ms), 0), avg(took_ms)::bigint \
-                 FROM reprise_jobs \
-                 GROUP BY kind, profile, memory, state ORDER BY kind, profile, memory, state",
+                "SELECT kind, profile, memory, state, count(*), greatest({} - min(offered_ms), 0), avg(took_ms)::bigint, \
+                 device FROM reprise_jobs GROUP BY kind, profile, memory, device, state \
+                 ORDER BY kind, profile, memory, device COLLATE \"C\" NULLS FIRST, state",
                 rows::now(1)
             );
             let found = client.query_typed(&statement, &[(&given_ms, Type::INT8)]).await?;
@@ -298,10 +301,12 @@ impl Table for PostgresTable {
                 let profile: &[u8] = row.get(1);
                 let profile = ProfileId(profile.try_into().map_err(|_| wrong("profile"))?);
                 let memory = u16::try_from(row.get::<_, i32>(2)).map_err(|_| wrong("memory"))?;
+                let device: Option<&str> = row.get(7);
+                let device = device.map(Device::new).transpose().map_err(|_| wrong("device"))?;
                 let state: i16 = row.get(3);
                 let state = StateName::ALL.into_iter().find(|name| number(*name) == state);
                 Ok(Figure {
-                    class: Class { kind, profile, memory },
+                    class: Class { kind, profile, memory, device },
                     state: state.ok_or_else(|| wrong("state"))?,
                     jobs: u64::try_from(row.get::<_, i64>(4)).unwrap_or(0),
                     oldest_ms: u64::try_from(row.get::<_, i64>(5)).unwrap_or(0),

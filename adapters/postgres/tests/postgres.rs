@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reprise_jobs::conformance::{Bench, all, claim, offer, policy, statement, worker};
-use reprise_jobs::job::{Lease, Offer, Priority, State, StateName};
+use reprise_jobs::job::{Class, Device, Lease, Offer, Priority, State, StateName};
 use reprise_jobs::machine::{Answer, Beat, Failure};
 use reprise_jobs::queue::Claims;
 use reprise_jobs::table::{Filter, JobsError, Table};
@@ -79,9 +79,27 @@ fn a_newer_layout_is_refused_by_name_and_nothing_of_it_is_changed() {
     let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
     server.sql(&database, "UPDATE reprise_layout SET layout = 7");
     let refused = PostgresTable::connect(&url).unwrap_err();
-    assert!(matches!(&refused, JobsError::Layout { found: 7, known: 2, .. }), "{refused}");
+    assert!(matches!(&refused, JobsError::Layout { found: 7, known: 3, .. }), "{refused}");
     assert!(!refused.is_transient() && refused.to_string().contains("layout 7"), "{refused}");
     assert_eq!(server.sql(&database, "SELECT layout FROM reprise_layout"), "7");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn an_older_layout_is_brought_to_this_builds_with_what_is_in_it() {
+    let server = shared();
+    let url = server.database();
+    queue(&url).offer(&[offer(1)]).unwrap();
+    let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    let earlier = "ALTER TABLE reprise_jobs DROP COLUMN device; UPDATE reprise_layout SET layout = 2";
+    server.sql(&database, earlier);
+    let gpu = Device::new("gpu").ok();
+    let queue = queue(&url);
+    queue.offer(&[Offer { class: Class { device: gpu, ..offer(2).class }, ..offer(2) }]).unwrap();
+    let devices: Vec<_> =
+        [1, 2].iter().map(|number| queue.find(&[statement(*number)]).unwrap()[0].class.device).collect();
+    assert_eq!(devices, [None, gpu]);
+    assert_eq!(server.sql(&database, "SELECT layout FROM reprise_layout"), "3");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn shared(receipts: &str) -> Shared {
 fn offer(shared: &Shared, number: u32) -> Offer {
     let task = task(number);
     let input = shared.put_input(&id(&task), &Input::of(&task)).unwrap();
-    let class = Class { kind: Kind::Transaction, profile: backend().profile().id(), memory: 0 };
+    let class = Class { kind: Kind::Transaction, profile: backend().profile().id(), memory: 0, device: None };
     Offer { id: id(&task), class, priority: Priority(i64::from(number)), input }
 }
 

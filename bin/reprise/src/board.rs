@@ -89,8 +89,8 @@ const ROWS: [(&str, &[Graph]); 6] = [
                 "s",
                 &[
                     (
-                        "sum by (kind, memory) (reprise_fleet_queued_work_seconds)",
-                        "work: {{kind}} of {{memory}} GB",
+                        "sum by (kind, memory, device) (reprise_fleet_queued_work_seconds)",
+                        "work: {{kind}} of {{memory}} GB, device {{device}}",
                     ),
                     ("max by (kind) (reprise_fleet_oldest_queued_seconds)", "oldest {{kind}}"),
                 ],

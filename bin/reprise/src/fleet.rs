@@ -194,6 +194,7 @@ mod joined {
         let asking = Asking {
             host: name.to_string(),
             memory,
+            device: fleet.proof_device,
             patience: Duration::from_secs(fleet.fleet_patience),
             poll: POLL,
         };
@@ -204,6 +205,7 @@ mod joined {
             devices: settings.proving.permits,
             kinds: Kind::ALL.to_vec(),
             memory: u16::MAX,
+            has: fleet.devices.clone(),
             timeout: wiring.tuning.engine.timeout,
             poll: POLL,
             drain: wiring.tuning.shutdown_grace,

@@ -14,7 +14,7 @@ use metrics::{counter, gauge};
 use reprise_api::view::{Health, Level, Reason};
 use reprise_fleet::shared::Shared;
 use reprise_fleet::worker::Event;
-use reprise_jobs::job::Class;
+use reprise_jobs::job::{Class, Device};
 use reprise_jobs::summary::{backlog, crew};
 use reprise_jobs::table::{Figure, JobsError};
 use reprise_jobs::worker::Stand;
@@ -130,7 +130,9 @@ impl Text {
     fn of_class(&mut self, name: &str, class: &Class, more: &[(&str, &str)], value: f64) {
         let (kind, memory) = (class.kind.to_string(), class.memory.to_string());
         let profile = class.profile.to_string();
-        let labels = [("kind", kind.as_str()), ("memory", &memory), ("profile", &profile)];
+        let device = Device::or_any(class.device.as_ref());
+        let labels =
+            [("kind", kind.as_str()), ("memory", &memory), ("device", device), ("profile", &profile)];
         self.line(name, &[&labels, more].concat(), value);
     }
 }
@@ -296,7 +298,8 @@ mod tests {
     use super::*;
 
     fn known() -> Known {
-        let class = Class { kind: Kind::Batch, profile: ProfileId([0xab; 32]), memory: 8 };
+        let device = Device::new("gpu").ok();
+        let class = Class { kind: Kind::Batch, profile: ProfileId([0xab; 32]), memory: 8, device };
         let figure = |state, jobs, mean_ms| Figure { class, state, jobs, oldest_ms: 90_000, mean_ms };
         let mut worker = Worker::new(WorkerName::new("gpu-1").unwrap());
         worker.add(&Tally { claimed: 5, confirmed: 3, failed: 1, ..Tally::default() }, 1000);
@@ -312,7 +315,7 @@ mod tests {
     #[test]
     fn a_sample_says_what_is_queued_how_old_it_is_and_how_much_work() {
         let text = render(&Sample { jobs: Some(Ok(known())), receipts: Some(Ok(())) });
-        let class = format!("kind=\"batch\",memory=\"8\",profile=\"{}\"", ProfileId([0xab; 32]));
+        let class = format!("kind=\"batch\",memory=\"8\",device=\"gpu\",profile=\"{}\"", ProfileId([0xab; 32]));
         for line in [
             format!("reprise_fleet_jobs{{{class},state=\"queued\"}} 4"),
             format!("reprise_fleet_oldest_queued_seconds{{{class}}} 90"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reprise_api::jobs::{Job as Described, Worker as DescribedWorker};
 use reprise_jobs::explanation;
-use reprise_jobs::job::StateName;
+use reprise_jobs::job::{Device, StateName};
 use reprise_jobs::table::{Figure, Filter, JobsError};
 use reprise_jobs::{Job, Queue, State, Worker, WorkerName};
 use reprise_model::statement::StatementId;
@@ -191,6 +191,7 @@ fn of_figure(figure: &Figure) -> Value {
         "kind": figure.class.kind.to_string(),
         "profile": figure.class.profile.to_string(),
         "memory": figure.class.memory,
+        "device": figure.class.device.map(|device| device.to_string()),
         "state": figure.state.to_string(),
         "jobs": figure.jobs,
         "oldest_ms": figure.oldest_ms,
@@ -202,9 +203,10 @@ fn figure_line(figure: &Figure) -> String {
     let Figure { class, state, jobs, oldest_ms, .. } = figure;
     let oldest = Duration::from_millis(*oldest_ms).as_secs();
     format!(
-        "{jobs:>8} {state:<11} {:<11} {} GB  the oldest {oldest} s  {}",
+        "{jobs:>8} {state:<11} {:<11} {} GB  device: {}  the oldest {oldest} s  {}",
         class.kind.to_string(),
         class.memory,
+        Device::or_any(class.device.as_ref()),
         class.profile
     )
 }

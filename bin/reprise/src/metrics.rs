@@ -29,9 +29,9 @@
 //! | `reprise_unsettled` | | 1 while a bundle waits to be settled, else 0 |
 //! | `reprise_last_settlement_timestamp_seconds`, `reprise_last_lane_activity_timestamp_seconds` | | when the last block was mined that settled something; that accepted a transaction of the lane, since the Unix epoch |
 //! | `reprise_fleet_reachable` | `part` | with a fleet: 1 while its `jobs` answer, and its shared `receipts`, else 0. What cannot be asked has none of the figures below |
-//! | `reprise_fleet_jobs` | `kind`, `memory`, `profile`, `state` | the table of jobs, by class and state; `running` are those with a lease |
-//! | `reprise_fleet_oldest_queued_seconds` | `kind`, `memory`, `profile` | how long ago the oldest queued job of a class was offered |
-//! | `reprise_fleet_queued_work_seconds` | `kind`, `memory`, `profile` | how long one machine would take for what is queued of a class, by what the finished ones of it took |
+//! | `reprise_fleet_jobs` | `kind`, `memory`, `device`, `profile`, `state` | the table of jobs, by class and state; `running` are those with a lease |
+//! | `reprise_fleet_oldest_queued_seconds` | `kind`, `memory`, `device`, `profile` | how long ago the oldest queued job of a class was offered |
+//! | `reprise_fleet_queued_work_seconds` | `kind`, `memory`, `device`, `profile` | how long one machine would take for what is queued of a class, by what the finished ones of it took |
 //! | `reprise_fleet_workers` | `stand` | machines that were heard of in the last day: `working`, `resting`, `evicted`, `away` |
 //! | `reprise_fleet_worker_jobs_total` | `worker`, `outcome` | what came of a machine's claims: `claimed`, `completed`, `confirmed`, `rejected`, `failed`, `lapsed`, `released`; of the 256 machines that were heard of last |
 //! | `reprise_worker_jobs_total` | `outcome` | of the machine that is asked, since it started: `proved`, `found` shared, `failed`, `lost` its lease, `hung`, `released` |

@@ -17,6 +17,7 @@ use clap::{ArgAction, Args, Command};
 use reprise_api::server::Token;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::receipts_in;
+use reprise_jobs::Device;
 use reprise_model::limits::ProveApart;
 use reprise_model::profile::SealKind;
 use reprise_node::wire::Tuning;
@@ -303,6 +304,16 @@ pub(crate) struct FleetSettings {
     #[arg(long, value_name = "TX,BATCH,AGGREGATE", default_value = "0,0,0", value_parser = numbers::<3>)]
     pub(crate) proof_memory: [u64; 3],
 
+    /// The sort of device that a proof of a transaction, batch and aggregate requires, such as gpu, or any: it is given to a
+    /// machine whose --devices name it
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", default_value = "any,any,any", value_parser = required_devices)]
+    pub(crate) proof_device: [OrNone<Device>; 3],
+
+    /// The sorts of device that this machine has for the fleet's proofs, with commas between, or none: it is given what
+    /// requires one of them, and what requires none
+    #[arg(long, value_name = "NAMES", default_value = "none", value_parser = devices)]
+    pub(crate) devices: List<Device>,
+
     /// Hours for which a shared receipt is kept, at least one, or none: for good. What a node needs it keeps itself
     #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
     pub(crate) shared_hours: OrNone<u64>,
@@ -530,6 +541,9 @@ impl ReceiptSettings {
 /// A value or the word none. (A field whose type is written `Option` is to clap a flag without a value.)
 type OrNone<T> = Option<T>;
 
+/// Several values in one text. (A field whose type is written `Vec` is to clap a flag that is said several times.)
+type List<T> = Vec<T>;
+
 /// The L1 to follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum L1 {
@@ -715,6 +729,24 @@ fn address_or_none(text: &str) -> Result<OrNone<SocketAddr>, &'static str> {
         "none" => Ok(None),
         _ => text.parse().map(Some).map_err(|_| "say IP:PORT or none"),
     }
+}
+
+/// The device that each kind requires, or any.
+fn required_devices(text: &str) -> Result<[OrNone<Device>; 3], String> {
+    let device = |name: &str| match name.trim() {
+        "any" => Ok(None),
+        name => Device::new(name).map(Some).map_err(|error| error.to_string()),
+    };
+    let devices = text.split(',').map(device).collect::<Result<Vec<_>, String>>()?;
+    devices.try_into().map_err(|_| "say three, such as any,gpu,gpu".into())
+}
+
+/// Devices, separated by commas, or none.
+fn devices(text: &str) -> Result<List<Device>, String> {
+    if text == "none" {
+        return Ok(vec![]);
+    }
+    text.split(',').map(|name| Device::new(name.trim()).map_err(|error| error.to_string())).collect()
 }
 
 /// Whole numbers, separated by commas.

@@ -43,6 +43,7 @@ pub(crate) fn worker(
         devices: settings.proving.permits,
         kinds: kinds(&args.kinds)?,
         memory: args.memory,
+        has: settings.fleet.devices.clone(),
         timeout: tuning.engine.timeout,
         poll: POLL,
         drain: tuning.shutdown_grace,

@@ -21,6 +21,8 @@ pub struct Job {
     pub profile: ProfileName,
     /// Gigabytes of memory that its proof takes; 0 where nobody said.
     pub memory: u16,
+    /// The sort of device that it requires, if it does.
+    pub device: Option<String>,
     /// How urgent it is: the lowest first.
     pub priority: i64,
     /// Where it stands.
@@ -58,6 +60,7 @@ impl From<&job::Job> for Job {
             kind: job.class.kind.into(),
             profile: job.class.profile.into(),
             memory: job.class.memory,
+            device: job.class.device.map(|device| device.to_string()),
             priority: job.priority.0,
             state: job.state.name(),
             worker: job.holder.as_ref().map(ToString::to_string),
@@ -129,6 +132,8 @@ pub struct Class {
     pub profile: ProfileName,
     /// Gigabytes of memory that a proof takes; 0 where nobody said.
     pub memory: u16,
+    /// The sort of device that these require, if they do.
+    pub device: Option<String>,
     /// How many are queued.
     pub queued: u64,
     /// How long ago the oldest of these was offered, in milliseconds.
@@ -182,6 +187,7 @@ impl Fleet {
                 kind: of.class.kind.into(),
                 profile: of.class.profile.into(),
                 memory: of.class.memory,
+                device: of.class.device.map(|device| device.to_string()),
                 queued: of.queued,
                 oldest_queued_ms: of.oldest_ms,
                 queued_work_ms: of.work_ms,

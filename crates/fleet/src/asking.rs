@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reprise_jobs::job::{Class, Job, Offer, Priority, State};
+use reprise_jobs::job::{Class, Device, Job, Offer, Priority, State};
 use reprise_jobs::{JobsError, Queue};
 use reprise_model::digest::Digest;
 use reprise_model::receipt::{Receipt, Verified};
@@ -131,6 +131,8 @@ pub struct Asking {
     pub host: String,
     /// Gigabytes of memory that a proof of each kind takes.
     pub memory: [u16; Kind::COUNT],
+    /// The sort of device that a proof of each kind requires, if it does.
+    pub device: [Option<Device>; Kind::COUNT],
 }
 
 impl Asking {
@@ -160,7 +162,8 @@ impl Asking {
         }
         let input = self.shared.put_input(&id, &Input::of(task))?;
         let kind = task.witness.kind();
-        let class = Class { kind, profile: self.own.profile().id(), memory: self.memory[kind as usize] };
+        let (memory, device) = (self.memory[kind as usize], self.device[kind as usize]);
+        let class = Class { kind, profile: self.own.profile().id(), memory, device };
         self.queue.offer(&[Offer { id, class, priority, input }])?;
         Ok(input)
     }

@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reprise_jobs::Queue;
-use reprise_jobs::job::{Priority, State};
+use reprise_jobs::job::{Device, Priority, State};
 use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::limits::Limits;
 use reprise_model::profile::ProofProfile;
@@ -40,6 +40,8 @@ pub struct Settings {
     pub host: String,
     /// Gigabytes of memory that a proof of each kind takes.
     pub memory: [u16; Kind::COUNT],
+    /// The sort of device that a proof of each kind requires, if it does.
+    pub device: [Option<Device>; Kind::COUNT],
     /// How long the fleet may be out of reach before the node proves itself.
     pub patience: Duration,
     /// How often it is asked how the jobs stand, where nothing is told.
@@ -65,8 +67,8 @@ impl FleetBackend {
         settings: Settings,
     ) -> std::io::Result<Self> {
         let watch = Watch::start(queue.clone(), settings.poll)?;
-        let (host, memory) = (settings.host.clone(), settings.memory);
-        Ok(Self { asking: Asking { own, queue, shared, host, memory }, watch, settings })
+        let Settings { host, memory, device, .. } = settings.clone();
+        Ok(Self { asking: Asking { own, queue, shared, host, memory, device }, watch, settings })
     }
 
     /// Since when the jobs cannot be reached, if they cannot.

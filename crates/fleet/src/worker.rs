@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use reprise_jobs::job::{Capacity, Lease};
+use reprise_jobs::job::{Capacity, Device, Lease};
 use reprise_jobs::machine::{Beat, Failure};
 use reprise_jobs::queue::Claims;
 use reprise_jobs::table::JobsError;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub kinds: Vec<Kind>,
     /// Gigabytes of memory for a proof.
     pub memory: u16,
+    /// The sorts of device that it has.
+    pub has: Vec<Device>,
     /// How long a proof of each kind may run at least: longer where proofs are [measured](Timeouts) to take longer.
     pub timeout: [Duration; Kind::COUNT],
     /// How long it waits before it looks for work that nobody told it of.
@@ -317,9 +319,10 @@ impl Claimer<'_> {
         if free.is_empty() {
             return Ok(false);
         }
-        let Settings { name, kinds, memory, .. } = self.settings;
+        let Settings { name, kinds, memory, has, .. } = self.settings;
         let profile = self.bench.shared.backend().profile().id();
-        let capacity = Capacity { kinds: kinds.clone(), profile, memory: *memory };
+        let capacity =
+            Capacity { kinds: kinds.clone(), profile, memory: *memory, devices: has.clone() };
         let sure_until = self.sure_until();
         let claimed = match self.bench.queue.claim(name, &capacity, free.len()) {
             Ok(Claims::Jobs(claimed)) => claimed,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use reprise_model::digest::{Digest, ProfileId};
 use reprise_model::statement::{Kind, StatementId};
 
-use crate::job::{Capacity, Class, Job, Lease, Offer, Priority, State, StateName};
+use crate::job::{Capacity, Class, Device, Job, Lease, Offer, Priority, State, StateName};
 use crate::machine::{Answer, Beat, Failure};
 use crate::policy::Policy;
 use crate::queue::{Claims, Queue};
@@ -48,6 +48,7 @@ macro_rules! conformance_tests {
             a_job_goes_to_one_of_many_who_claim_at_once,
             the_most_urgent_job_is_claimed_first_and_a_new_priority_counts,
             a_worker_is_given_only_what_it_can_do,
+            a_job_that_requires_a_device_goes_to_a_worker_that_has_it,
             a_lease_that_ran_out_is_given_to_another,
             a_completion_with_an_old_token_is_refused,
             a_completion_after_the_lease_ran_out_is_taken_while_nobody_else_has_claimed,
@@ -94,7 +95,7 @@ pub fn worker(name: &str) -> WorkerName {
 
 /// What can do every job of the suite.
 pub fn all() -> Capacity {
-    Capacity { kinds: Kind::ALL.to_vec(), profile: PROFILE, memory: 100 }
+    Capacity { kinds: Kind::ALL.to_vec(), profile: PROFILE, memory: 100, devices: vec![] }
 }
 
 /// A statement by number.
@@ -109,7 +110,7 @@ pub fn statement(number: u64) -> StatementId {
 pub fn offer(number: u64) -> Offer {
     Offer {
         id: statement(number),
-        class: Class { kind: Kind::Batch, profile: PROFILE, memory: 4 },
+        class: Class { kind: Kind::Batch, profile: PROFILE, memory: 4, device: None },
         priority: Priority(number as i64),
         input: Digest([number as u8; 32]),
     }
@@ -244,6 +245,30 @@ pub fn a_worker_is_given_only_what_it_can_do(bench: &Bench) {
         assert_eq!(claim_with(&queue, "a", &capacity, 9).len(), 0, "{capacity:?}");
     }
     assert_eq!(claim_with(&queue, "a", &Capacity { memory: 4, ..all() }, 9).len(), 1);
+}
+
+/// See the name.
+pub fn a_job_that_requires_a_device_goes_to_a_worker_that_has_it(bench: &Bench) {
+    let queue = bench.queue();
+    let [gpu, fpga] = ["gpu", "fpga"].map(|name| Device::new(name).unwrap());
+    let requires = |number, device| {
+        let of = offer(number);
+        Offer { class: Class { device, ..of.class }, ..of }
+    };
+    queue.offer(&[requires(1, Some(gpu)), requires(2, Some(fpga)), requires(3, None)]).unwrap();
+    assert_eq!([1, 2, 3].map(|number| one(&queue, number).class.device), [Some(gpu), Some(fpga), None]);
+    let ids = |name: &str, devices: Vec<Device>| -> Vec<StatementId> {
+        let leases = claim_with(&queue, name, &Capacity { devices, ..all() }, 9);
+        leases.iter().map(|lease| lease.id).collect()
+    };
+    assert_eq!(ids("plain", vec![]), [statement(3)], "what requires nothing is anybody's");
+    assert_eq!(ids("with-gpu", vec![gpu]), [statement(1)]);
+    assert_eq!(ids("with-gpu", vec![gpu]), [], "and what requires another is not");
+    assert_eq!(ids("with-both", vec![gpu, fpga]), [statement(2)]);
+    let figures = queue.figures().unwrap();
+    let devices: Vec<_> = figures.iter().map(|figure| (figure.class.device, figure.jobs)).collect();
+    assert_eq!(devices.len(), 3, "{devices:?}");
+    assert!([None, Some(gpu), Some(fpga)].iter().all(|device| devices.contains(&(*device, 1))), "{devices:?}");
 }
 
 /// See the name.

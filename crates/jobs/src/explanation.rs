@@ -25,6 +25,9 @@ pub fn why(job: &Job, queue: &Queue) -> Result<Vec<String>, JobsError> {
                 ));
             }
             reasons.push(more_urgent(job, queue)?);
+            if let Some(device) = job.class.device {
+                reasons.push(format!("it goes to a machine that says `--devices {device}`"));
+            }
             let workers = queue.workers()?;
             let stands: Vec<Stand> = workers.iter().map(|it| it.stand(queue.policy(), now)).collect();
             let working = stands.iter().filter(|stand| **stand == Stand::Working).count();

@@ -8,6 +8,68 @@ use reprise_model::statement::{Kind, StatementId};
 
 use crate::worker::WorkerName;
 
+/// What an operator calls a sort of device, such as `gpu`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Device {
+    /// Zeros after the name.
+    name: [u8; Device::LEN_MAX],
+}
+
+/// A text that names no sort of device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` names no sort of device: give 1 to {} small letters, digits and dashes, and neither `any` nor `none`",
+    Device::LEN_MAX
+)]
+pub struct DeviceError {
+    /// What was given.
+    pub text: String,
+}
+
+impl Device {
+    /// The longest name, in bytes.
+    pub const LEN_MAX: usize = 16;
+
+    /// Reads a name.
+    pub fn new(text: &str) -> Result<Self, DeviceError> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let mut name = [0; Self::LEN_MAX];
+        match name.get_mut(..text.len()) {
+            Some(place) if !matches!(text, "" | "any" | "none") && text.bytes().all(plain) => {
+                place.copy_from_slice(text.as_bytes());
+                Ok(Self { name })
+            }
+            _ => Err(DeviceError {
+                text: text.chars().filter(|c| !c.is_control()).take(2 * Self::LEN_MAX).collect(),
+            }),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        let len = self.name.iter().position(|byte| *byte == 0).unwrap_or(Self::LEN_MAX);
+        // It was read from ASCII.
+        std::str::from_utf8(&self.name[..len]).unwrap_or_default()
+    }
+
+    /// What is required, in words: `any` where that is nothing.
+    pub fn or_any(device: Option<&Self>) -> &str {
+        device.map_or("any", Self::as_str)
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.as_str())
+    }
+}
+
 /// What a job needs of whoever proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Class {
@@ -17,6 +79,8 @@ pub struct Class {
     pub profile: ProfileId,
     /// Gigabytes of memory that its proof takes; 0 where nobody said.
     pub memory: u16,
+    /// The sort of device that it requires, if it does.
+    pub device: Option<Device>,
 }
 
 /// What a worker can do.
@@ -28,12 +92,18 @@ pub struct Capacity {
     pub profile: ProfileId,
     /// Gigabytes of memory that it has for a proof.
     pub memory: u16,
+    /// The sorts of device that it has.
+    pub devices: Vec<Device>,
 }
 
 impl Capacity {
     /// Whether it is enough for a class.
     pub fn takes(&self, class: &Class) -> bool {
-        self.kinds.contains(&class.kind) && self.profile == class.profile && class.memory <= self.memory
+        let has = |device: &Device| self.devices.contains(device);
+        self.kinds.contains(&class.kind)
+            && self.profile == class.profile
+            && class.memory <= self.memory
+            && class.device.as_ref().is_none_or(has)
     }
 }
 
@@ -250,6 +320,16 @@ mod tests {
                     "{a:?} {b:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_sort_of_device_has_a_plain_and_short_name() {
+        for good in ["gpu", "h200", "gpu-large", "x", &"x".repeat(Device::LEN_MAX)] {
+            assert_eq!(Device::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "any", "none", "GPU", "a b", "a,b", "é", "a\0", &"x".repeat(Device::LEN_MAX + 1)] {
+            assert!(Device::new(bad).is_err(), "{bad:?}");
         }
     }
 

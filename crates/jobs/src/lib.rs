@@ -45,7 +45,7 @@ pub mod table;
 mod together;
 pub mod worker;
 
-pub use job::{Class, Job, Lease, Priority, State};
+pub use job::{Class, Device, Job, Lease, Priority, State};
 pub use policy::Policy;
 pub use queue::Queue;
 pub use table::{JobsError, Table};

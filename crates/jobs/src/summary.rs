@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_work_queued_is_what_the_finished_ones_of_the_class_took() {
-        let class = |kind| Class { kind, profile: ProfileId([1; 32]), memory: 4 };
+        let class = |kind| Class { kind, profile: ProfileId([1; 32]), memory: 4, device: None };
         let figure = |kind, state, jobs, mean_ms| Figure {
             class: class(kind),
             state,

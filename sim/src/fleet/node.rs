@@ -100,7 +100,9 @@ impl SimNode {
         let own: Arc<dyn Backend> = mock(MockConfig::default());
         let shared = Arc::new(Shared::new(objects, own.clone(), Bounds::default()));
         let floors = Floors::new(shared.clone(), WorkerName::new(&traits.name).ok()?);
-        let asking = Asking { own, queue, shared, host: traits.name.clone(), memory: [0; Kind::COUNT] };
+        let host = traits.name.clone();
+        let (memory, device) = ([0; Kind::COUNT], [None; Kind::COUNT]);
+        let asking = Asking { own, queue, shared, host, memory, device };
         Some(Self {
             traits,
             client,

@@ -91,8 +91,8 @@ impl SimWorker {
         let Lines { client, queue, objects } = lines;
         let name = WorkerName::new(&format!("{}-{starts}", traits.name)).ok()?;
         let backend: Arc<MockBackend> = mock(traits.prover.clone());
-        let capacity =
-            Capacity { kinds: Kind::ALL.to_vec(), profile: backend.profile().id(), memory: u16::MAX };
+        let (kinds, profile) = (Kind::ALL.to_vec(), backend.profile().id());
+        let capacity = Capacity { kinds, profile, memory: u16::MAX, devices: vec![] };
         let shared = Shared::new(objects.clone(), backend, Bounds::default());
         let agenda = Agenda::new(Duration::from_millis(traits.poll_ms), queue.policy().lease);
         let prover = Prover { host: name.to_string(), clock: || 0 };

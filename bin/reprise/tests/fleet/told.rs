@@ -52,6 +52,27 @@ fn two_nodes_and_two_workers_share_every_proof_and_settle_the_same_root() {
 
 #[test]
 #[ignore = "needs PostgreSQL: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
+fn what_requires_a_device_is_proved_by_a_machine_that_has_it() {
+    let ground = Ground::new();
+    let (tell, _told) = channel();
+    let plain = ground.worker("plain", "5,5,5", &[], &tell);
+    let with_gpu = ground.worker("with-gpu", "5,5,5", &["--devices", "gpu,large"], &tell);
+    let node = ground.node(&ground.path("a"), "5,5,5", &["--proof-device", "any,any,gpu"], &tell);
+    let (status, report, said) = node.ended();
+    assert!(status.success(), "{report} {}", said.join("\n"));
+    let jobs = ground.jobs(&["ls"]);
+    let aggregates: Vec<_> =
+        jobs.as_array().unwrap().iter().filter(|job| job["kind"] == "aggregate").collect();
+    assert!(!aggregates.is_empty(), "{jobs}");
+    for job in aggregates {
+        assert_eq!((&job["device"], &job["worker"]), (&"gpu".into(), &"with-gpu".into()), "{job}");
+    }
+    assert!(jobs.as_array().unwrap().iter().any(|job| job["device"].is_null()), "{jobs}");
+    drop((plain, with_gpu));
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
 fn a_worker_that_is_terminated_gives_back_what_it_cannot_finish_in_time() {
     let ground = Ground::new();
     let (tell, told) = channel();

@@ -10,7 +10,7 @@ use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::Publisher;
 use reprise_api::served::{Facts, Served};
 use reprise_api::server::{self, Endpoint, Limits, Token};
-use reprise_jobs::job::{Capacity, Class, Offer, Priority};
+use reprise_jobs::job::{Device, Capacity, Class, Offer, Priority};
 use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::queue::Claims;
 use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
@@ -59,14 +59,15 @@ fn queue() -> Queue {
 fn offer(number: u8) -> Offer {
     Offer {
         id: StatementId([number; 32]),
-        class: Class { kind: Kind::Batch, profile: PROFILE, memory: 4 },
+        class: Class { kind: Kind::Batch, profile: PROFILE, memory: 4, device: Device::new("gpu").ok() },
         priority: Priority(i64::from(number)),
         input: Digest([number; 32]),
     }
 }
 
 fn claim(queue: &Queue, name: &str) -> Lease {
-    let capacity = Capacity { kinds: Kind::ALL.to_vec(), profile: PROFILE, memory: 8 };
+    let devices = vec![Device::new("gpu").unwrap()];
+    let capacity = Capacity { kinds: Kind::ALL.to_vec(), profile: PROFILE, memory: 8, devices };
     match queue.claim(&WorkerName::new(name).unwrap(), &capacity, 1).unwrap() {
         Claims::Jobs(mut jobs) => jobs.remove(0).0,
         other => panic!("{other:?}"),
@@ -117,10 +118,13 @@ fn jobs_and_workers_are_read_page_by_page() {
         why.contains("1 queued statements are more urgent") && why.contains("1 machines are there"),
         "{why}"
     );
+    assert!(why.contains("--devices gpu"), "{why}");
+    assert_eq!(job["device"], "gpu");
     jobs.complete(&lease).unwrap();
     let fleet = read(address, "/v1/fleet");
     let class = &fleet["classes"][0];
     assert_eq!((&class["queued"], &class["done"], &class["memory"]), (&4.into(), &1.into(), &4.into()));
+    assert_eq!(class["device"], "gpu");
     assert!(class["queued_work_ms"].is_u64());
     assert_eq!(fleet["workers"]["working"], 1);
     let workers = read(address, "/v1/workers")["items"].clone();

@@ -171,6 +171,7 @@ impl Fleet {
         let settings = NodeSettings {
             host: "node".into(),
             memory: [0; Kind::COUNT],
+            device: [None; Kind::COUNT],
             patience: Duration::ZERO,
             poll: Duration::from_millis(5),
         };
@@ -200,6 +201,7 @@ pub(crate) fn settings(name: &str) -> Settings {
         devices: 1,
         kinds: Kind::ALL.to_vec(),
         memory: 0,
+        has: vec![],
         timeout: [Duration::from_secs(600); Kind::COUNT],
         poll: Duration::from_millis(5),
         drain: Duration::from_secs(60),

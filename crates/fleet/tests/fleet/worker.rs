@@ -17,7 +17,7 @@ use crate::bench::{Fleet, id, mock, mock_with, receipt, settings, task, until};
 /// Offers tasks as a node would.
 fn offer(fleet: &Fleet, numbers: impl IntoIterator<Item = u8>) {
     let shared = fleet.shared(mock());
-    let class = Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0 };
+    let class = Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0, device: None };
     for number in numbers {
         let (task, priority) = (task(number), Priority(i64::from(number)));
         let input = shared.put_input(&id(&task), &Input::of(&task)).unwrap();
