@@ -57,6 +57,8 @@ pub(crate) fn open(
             .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), seconds(ANSWER_WITHIN))
             .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::ConnectTimeout), seconds(CONNECT_WITHIN))
             .with_retry(retry)
+            // One object is deleted at a time: so the right to delete it is enough, and servers that know no more are.
+            .with_disable_bulk_delete(true)
             .with_bucket_name(bucket);
         let store = store.build().map_err(|error| wrong(error.to_string()))?;
         return Ok(Place { store: Arc::new(store), prefix, shown: url.into() });

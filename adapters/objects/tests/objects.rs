@@ -17,13 +17,15 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use reprise_fleet::backend::{FleetBackend, Settings as Asking};
+use reprise_fleet::floors::Floors;
 use reprise_fleet::objects::{Created, Objects, ObjectsError};
 use reprise_fleet::shared::{Bounds, Fetched, Published, Shared, receipt_key};
 use reprise_fleet::worker::{Settings, Worker};
 use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::{Policy, Queue, WorkerName};
 use reprise_ledger::Ledger;
-use reprise_model::digest::{Digest, ResourceId};
+use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::{Digest, PinsDigest, ResourceId};
 use reprise_model::hash::Blake3;
 use reprise_model::journal::Journal as _;
 use reprise_model::program;
@@ -89,7 +91,7 @@ fn keeps(store: &Arc<dyn Objects>, creates: bool) {
     let whole = store.read("receipts/1/ac/w", 1000).unwrap().unwrap();
     assert!(whole.len() == 1000 && whole.iter().all(|byte| *byte == whole[0]), "one of them, whole");
     store.delete("receipts/1/ac/w").unwrap();
-    carries_a_fleet(store);
+    carries_a_fleet(store, store);
 }
 
 fn task(number: u8) -> Task {
@@ -114,10 +116,14 @@ fn mock() -> Arc<MockBackend> {
     Arc::new(MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger)))
 }
 
-/// A node and a worker that meet in the place alone; and a bad receipt in it, which is mended.
-fn carries_a_fleet(store: &Arc<dyn Objects>) {
+/// A node and a worker that meet in the place alone, which each reaches in its own way; and a bad receipt in it, which is
+/// mended.
+fn carries_a_fleet(store: &Arc<dyn Objects>, of_worker: &Arc<dyn Objects>) {
     let queue = Queue::new(Arc::new(MemoryTable::default()), Policy::default());
-    let shared = |backend: Arc<MockBackend>| Arc::new(Shared::new(store.clone(), backend, Bounds::default()));
+    let through = |store: &Arc<dyn Objects>, backend: Arc<MockBackend>| {
+        Arc::new(Shared::new(store.clone(), backend, Bounds::default()))
+    };
+    let shared = |backend: Arc<MockBackend>| through(store, backend);
     let (own, far, stop) = (mock(), mock(), Arc::new(AtomicBool::new(false)));
     let settings = Settings {
         name: WorkerName::new("far").unwrap(),
@@ -129,7 +135,7 @@ fn carries_a_fleet(store: &Arc<dyn Objects>) {
         poll: Duration::from_millis(20),
         drain: Duration::from_secs(60),
     };
-    let worker = Worker::new(settings, queue.clone(), shared(far.clone()), Arc::new(|_| ()));
+    let worker = Worker::new(settings, queue.clone(), through(of_worker, far.clone()), Arc::new(|_| ()));
     let stopping = stop.clone();
     let working = thread::spawn(move || worker.run(&stopping).unwrap());
     let asking = Asking {
@@ -243,4 +249,64 @@ fn an_s3_server_keeps_what_is_shared() {
     keeps(&(Arc::new(store) as Arc<dyn Objects>), true);
     let gone = Store::open_with("s3://none/prefix", moto.variables()).unwrap();
     assert!(gone.create("receipts/1/aa/x", vec![1]).is_err(), "a bucket that is not there is no place");
+}
+
+/// What the operator's pages grant to a process in a bucket, for this test's place.
+fn granted(policy: &str) -> String {
+    policy.replace("BUCKET", "bucket").replace("PREFIX", "prefix")
+}
+
+#[test]
+#[ignore = "needs an S3 server: `REPRISE_MOTO=…/moto_server cargo test -p reprise-objects -- --include-ignored`"]
+fn a_node_and_a_worker_work_with_the_rights_that_the_manual_grants_and_have_no_others() {
+    let moto = Moto::start();
+    let [of_worker, of_node, to_prune] = [
+        include_str!("../../../ops/iam/worker.json"),
+        include_str!("../../../ops/iam/node.json"),
+        include_str!("../../../ops/iam/node-that-prunes.json"),
+    ]
+    .map(granted);
+    let worker = moto.user("worker", &[&of_worker]);
+    let node = moto.user("node", &[&of_node]);
+    let pruning = moto.user("pruning", &[&of_node, &to_prune]);
+    moto.asks_for_rights();
+    let at = |url: &str, who: &[(String, String); 5]| -> Arc<dyn Objects> {
+        Arc::new(Store::open_with(url, who.clone()).unwrap())
+    };
+    let [worker, node, pruning] = [worker, node, pruning].map(|who| (at("s3://bucket/prefix", &who), who));
+    carries_a_fleet(&node.0, &worker.0);
+
+    let pins = PinsDigest([7; 32]);
+    let floors = |store: &Arc<dyn Objects>, name: &str| {
+        let shared = Arc::new(Shared::new(store.clone(), mock(), Bounds::default()));
+        Floors::new(shared, WorkerName::new(name).unwrap())
+    };
+    let receipt = Verified::check(mock().prove(&task(0)).unwrap().receipt, mock().as_ref()).unwrap();
+    let keeping = floors(&node.0, "node");
+    keeping.announce(&pins, Checkpoint(5)).unwrap();
+    assert!(keeping.condemn(&pins, Checkpoint(5), &[receipt.id()]).is_err(), "it keeps everything");
+    let floors = floors(&pruning.0, "pruning");
+    floors.announce(&pins, Checkpoint(5)).unwrap();
+    floors.condemn(&pins, Checkpoint(5), &[receipt.id()]).unwrap();
+    assert_eq!(floors.prune(Duration::ZERO, &|_| false).unwrap(), 1);
+    assert_eq!(node.0.read(&receipt_key(&receipt.id()), 1 << 20).unwrap(), None);
+
+    let (input, floor) = ("inputs/1/aa/z", "floors/1/pins/node");
+    node.0.replace(input, vec![1]).unwrap();
+    let refused: [(&str, Result<(), ObjectsError>); 8] = [
+        ("a worker's input", worker.0.replace(input, vec![2])),
+        ("a worker's floor", worker.0.replace(floor, vec![2])),
+        ("what a worker condemns", worker.0.replace("condemned/1/pins/1/worker", vec![2])),
+        ("an input that a worker deletes", worker.0.delete(input)),
+        ("a receipt that a worker deletes", worker.0.delete(&receipt_key(&receipt.id()))),
+        ("a receipt that a node deletes", node.0.delete(&receipt_key(&receipt.id()))),
+        ("what is another's in the bucket", at("s3://bucket/other", &node.1).replace("receipts/1/x", vec![1])),
+        ("whom nobody knows", at("s3://bucket/prefix", &moto.variables()).replace("receipts/1/x", vec![1])),
+    ];
+    for (what, said) in refused {
+        assert!(matches!(&said, Err(ObjectsError::Refused { .. })), "{what}: {said:?}");
+    }
+    assert_eq!(worker.0.read(input, 10).unwrap().unwrap(), [1]);
+    let others = at("s3://bucket/other", &worker.1).read("receipts/1/x", 10);
+    assert!(others.is_err(), "{others:?}");
 }

@@ -50,14 +50,58 @@ impl Moto {
             })
             .unwrap_or_else(|| panic!("{program} does not say where it listens"));
         thread::spawn(move || said.for_each(drop));
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let made =
-            "PUT /bucket HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        stream.write_all(made.as_bytes()).unwrap();
+        let moto = Self { child, port };
+        moto.ask("PUT /bucket", "", "");
+        moto
+    }
+
+    /// What the server answers to a request with these headers.
+    fn ask(&self, request: &str, headers: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let len = body.len();
+        let whole = format!(
+            "{request} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len}\r\nConnection: close\r\n{headers}\r\n{body}"
+        );
+        stream.write_all(whole.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.contains(" 200 "), "{answer}");
-        Self { child, port }
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{request}: {answer}");
+        answer
+    }
+
+    /// A user with these rights: what a client has to know to be that one.
+    pub(crate) fn user(&self, name: &str, policies: &[&str]) -> [(String, String); 5] {
+        // What is signed for says which service is asked; who signs is not looked at before [`Self::asks_for_rights`].
+        let headers = "Content-Type: application/x-www-form-urlencoded\r\nAuthorization: AWS4-HMAC-SHA256 \
+                       Credential=test/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=none\r\n";
+        let ask = |action: &str, more: &str| {
+            let body = format!("Action={action}&Version=2010-05-08&UserName={name}{more}");
+            self.ask("POST /", headers, &body)
+        };
+        ask("CreateUser", "");
+        for (number, policy) in policies.iter().enumerate() {
+            let escaped: String = policy.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            ask("PutUserPolicy", &format!("&PolicyName=p{number}&PolicyDocument={escaped}"));
+        }
+        let key = ask("CreateAccessKey", "");
+        let field = |name: &str| {
+            let (_, after) = key.split_once(&format!("<{name}>")).unwrap();
+            after.split('<').next().unwrap().to_owned()
+        };
+        let mut variables = self.variables();
+        for (name, value) in &mut variables {
+            match name.as_str() {
+                "AWS_ACCESS_KEY_ID" => *value = field("AccessKeyId"),
+                "AWS_SECRET_ACCESS_KEY" => *value = field("SecretAccessKey"),
+                _ => {}
+            }
+        }
+        variables
+    }
+
+    /// From now on whoever asks has to have the right to.
+    pub(crate) fn asks_for_rights(&self) {
+        self.ask("POST /moto-api/reset-auth", "Content-Type: text/plain\r\n", "0");
     }
 
     /// What a client has to know of it.
