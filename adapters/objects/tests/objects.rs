@@ -300,7 +300,10 @@ fn a_node_and_a_worker_work_with_the_rights_that_the_manual_grants_and_have_no_o
         ("an input that a worker deletes", worker.0.delete(input)),
         ("a receipt that a worker deletes", worker.0.delete(&receipt_key(&receipt.id()))),
         ("a receipt that a node deletes", node.0.delete(&receipt_key(&receipt.id()))),
-        ("what is another's in the bucket", at("s3://bucket/other", &node.1).replace("receipts/1/x", vec![1])),
+        (
+            "what is another's in the bucket",
+            at("s3://bucket/other", &node.1).replace("receipts/1/x", vec![1]),
+        ),
         ("whom nobody knows", at("s3://bucket/prefix", &moto.variables()).replace("receipts/1/x", vec![1])),
     ];
     for (what, said) in refused {

@@ -201,7 +201,8 @@ impl Columns {
     }
 }
 
-const UNNEST: &str = "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+const UNNEST: &str =
+    "unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
 
 /// Writes rows that are there. What a worker says changes nothing of what is `wanted`, and its role may not either: those
 /// columns are written where an offer or a person has changed them.
@@ -233,11 +234,7 @@ pub(crate) async fn insert(client: &Client, jobs: &[Job]) -> Result<(), Asking> 
 }
 
 /// Counts more of workers, each of whom is there once, as [`Worker::add`] does.
-pub(crate) async fn add(
-    client: &Client,
-    workers: &[(WorkerName, Tally)],
-    now_ms: u64,
-) -> Result<(), Asking> {
+pub(crate) async fn add(client: &Client, workers: &[(WorkerName, Tally)], now_ms: u64) -> Result<(), Asking> {
     if workers.is_empty() {
         return Ok(());
     }

@@ -230,7 +230,7 @@ struct Work {
 fn work(url: &str, name: &str, stop: &AtomicBool, Work { given, taken }: &Work) {
     let queue = Queue::new(
         Arc::new(PostgresTable::open(url).unwrap()),
-        Policy { lease: Duration::from_secs(2), lapses_max: 1000, ..policy() },
+        Policy { lease: Duration::from_secs(2), lapses_max: 1000, strikes_max: 1000, ..policy() },
     );
     let mut held: Vec<Lease> = vec![];
     while !stop.load(Ordering::Relaxed) {
@@ -303,7 +303,8 @@ fn a_server_that_crashes_again_and_again_loses_no_job_and_gives_no_token_out_twi
     let distinct: BTreeSet<_> = taken.iter().map(|lease| lease.id).collect();
     assert_eq!(distinct.len() as u64, jobs, "each is taken");
     // A completion that a crash has lost is said again by whoever claims next, under another token.
-    let tokens = |leases: &[Lease]| leases.iter().map(|lease| (lease.id, lease.fence)).collect::<BTreeSet<_>>();
+    let tokens =
+        |leases: &[Lease]| leases.iter().map(|lease| (lease.id, lease.fence)).collect::<BTreeSet<_>>();
     assert_eq!(tokens(&given).len(), given.len(), "no token is given twice");
     assert_eq!(tokens(&taken).len(), taken.len(), "and none is taken twice");
     assert!(node.list(&Filter::default()).unwrap().iter().all(|job| matches!(job.state, State::Done { .. })));

@@ -315,7 +315,8 @@ mod tests {
     #[test]
     fn a_sample_says_what_is_queued_how_old_it_is_and_how_much_work() {
         let text = render(&Sample { jobs: Some(Ok(known())), receipts: Some(Ok(())) });
-        let class = format!("kind=\"batch\",memory=\"8\",device=\"gpu\",profile=\"{}\"", ProfileId([0xab; 32]));
+        let class =
+            format!("kind=\"batch\",memory=\"8\",device=\"gpu\",profile=\"{}\"", ProfileId([0xab; 32]));
         for line in [
             format!("reprise_fleet_jobs{{{class},state=\"queued\"}} 4"),
             format!("reprise_fleet_oldest_queued_seconds{{{class}}} 90"),

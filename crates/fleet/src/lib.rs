@@ -10,6 +10,7 @@
 //! | [`bounded`] | [`Bounded`](bounded::Bounded): a backend that proves so much at a time |
 //! | [`attempt`] | an attempt at one job: what its proof is made from, and the proof |
 //! | [`claimed`] | [`Claimed`](claimed::Claimed): a claimed job, from its input to its completion, step by step |
+//! | [`said`] | [`Said`](said::Said): what a worker has said, and says again where it was forgotten |
 //! | [`agenda`] | [`Agenda`](agenda::Agenda): when a worker looks for work, and says that it still works |
 //! | [`worker`] | [`Worker`](worker::Worker): claims, proves, gives back |
 //! | [`watch`] | how the jobs stand that somebody waits for |
@@ -34,6 +35,7 @@ pub mod floors;
 pub mod housekeeping;
 pub mod input;
 pub mod objects;
+pub mod said;
 pub mod shared;
 pub mod tier;
 pub mod watch;

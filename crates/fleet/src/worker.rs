@@ -25,6 +25,7 @@ use reprise_prover::timeouts::Timeouts;
 use crate::agenda::Agenda;
 use crate::attempt::Prover;
 use crate::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
+use crate::said::Said;
 use crate::shared::Shared;
 
 /// How a worker goes about it.
@@ -219,6 +220,7 @@ impl Worker {
             hung: vec![],
             timeouts: Timeouts::new(self.settings.timeout),
             report: Report::default(),
+            said: Said::default(),
             waits: false,
             agenda: Agenda::new(poll, self.bench.queue.policy().lease),
         };
@@ -242,6 +244,7 @@ struct Claimer<'w> {
     hung: Vec<usize>,
     timeouts: Timeouts,
     report: Report,
+    said: Said,
     /// Whether it said that it waits.
     waits: bool,
     agenda: Agenda,
@@ -321,8 +324,7 @@ impl Claimer<'_> {
         }
         let Settings { name, kinds, memory, has, .. } = self.settings;
         let profile = self.bench.shared.backend().profile().id();
-        let capacity =
-            Capacity { kinds: kinds.clone(), profile, memory: *memory, devices: has.clone() };
+        let capacity = Capacity { kinds: kinds.clone(), profile, memory: *memory, devices: has.clone() };
         let sure_until = self.sure_until();
         let claimed = match self.bench.queue.claim(name, &capacity, free.len()) {
             Ok(Claims::Jobs(claimed)) => claimed,
@@ -384,7 +386,7 @@ impl Claimer<'_> {
     fn beat(&mut self) -> Result<(), WorkerError> {
         let held: Vec<Lease> = self.running.values().map(|running| running.hold.lease()).collect();
         let sure_until = self.sure_until();
-        let beats = match self.bench.queue.heartbeat(&self.settings.name, &held) {
+        let beats = match self.said.beat(&self.bench.queue, &self.settings.name, &held) {
             Ok(beats) => beats,
             Err(error) if error.is_transient() => {
                 self.reached(Some(&error));
@@ -443,6 +445,9 @@ impl Claimer<'_> {
             return;
         }
         let Some(running) = self.running.remove(&id) else { return };
+        if matches!(ended, Ended::Completed(_)) {
+            self.said.completed(running.hold.lease());
+        }
         match ended {
             Ended::Completed(Some(took)) => {
                 self.report.proved += 1;

@@ -268,7 +268,10 @@ pub fn a_job_that_requires_a_device_goes_to_a_worker_that_has_it(bench: &Bench) 
     let figures = queue.figures().unwrap();
     let devices: Vec<_> = figures.iter().map(|figure| (figure.class.device, figure.jobs)).collect();
     assert_eq!(devices.len(), 3, "{devices:?}");
-    assert!([None, Some(gpu), Some(fpga)].iter().all(|device| devices.contains(&(*device, 1))), "{devices:?}");
+    assert!(
+        [None, Some(gpu), Some(fpga)].iter().all(|device| devices.contains(&(*device, 1))),
+        "{devices:?}"
+    );
 }
 
 /// See the name.

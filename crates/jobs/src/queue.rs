@@ -250,9 +250,7 @@ impl Queue {
     /// Whoever asked has verified the receipt of what this lease's worker completed.
     pub fn confirm(&self, lease: &Lease) -> Result<Answer, JobsError> {
         let confirmed = Said { tally: Tally { confirmed: 1, ..Tally::default() }, forgettable: true };
-        self.asking
-            .confirmations
-            .ask(lease.clone(), |leases| self.say(leases, confirmed, machine::confirm))
+        self.asking.confirmations.ask(lease.clone(), |leases| self.say(leases, confirmed, machine::confirm))
     }
 
     /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one.

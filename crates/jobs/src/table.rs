@@ -33,7 +33,7 @@ pub struct Changes {
     /// | what | where it is lost |
     /// |---|---|
     /// | an offer, a priority | whoever waits finds it gone, or asks again by and by, and offers it again |
-    /// | a completion | the lease runs out, and whoever claims next finds the receipt shared |
+    /// | a completion | its worker says it again; or the lease runs out, and whoever claims next finds the receipt shared |
     /// | a confirmation | whoever said it has the receipt; the row is kept for longer |
     ///
     /// Everything else is durable when it is answered: a claim, without which a statement is proved twice and its attempt is

@@ -167,7 +167,8 @@ fn only_what_is_said_again_may_be_forgotten() {
 
 #[test]
 fn a_lease_that_ran_out_is_taken_back_for_good() {
-    let table = Arc::new(Watched { inner: MemoryTable::with_clock(Arc::new(|| 1_000)), ..Watched::default() });
+    let table =
+        Arc::new(Watched { inner: MemoryTable::with_clock(Arc::new(|| 1_000)), ..Watched::default() });
     let queue = Queue::new(table.clone(), Policy { lease: Duration::ZERO, ..policy() });
     queue.offer(&[offer(1)]).unwrap();
     reprise_jobs::conformance::claim(&queue, "a", 1);

@@ -7,6 +7,7 @@ use reprise_fleet::agenda::Agenda;
 use reprise_fleet::attempt::Prover;
 use reprise_fleet::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
 use reprise_fleet::objects::Objects;
+use reprise_fleet::said::Said;
 use reprise_fleet::shared::{Bounds, Shared, receipt_key};
 use reprise_jobs::job::Capacity;
 use reprise_jobs::machine::Beat;
@@ -77,6 +78,7 @@ pub(crate) struct SimWorker {
     prover: Prover,
     capacity: Capacity,
     agenda: Agenda,
+    said: Said,
     born_ms: u64,
     runs: Vec<Run>,
     pub(crate) paused_until_ms: u64,
@@ -106,6 +108,7 @@ impl SimWorker {
             prover,
             capacity,
             agenda,
+            said: Said::default(),
             born_ms: now_ms,
             runs: vec![],
             // One that starts later does nothing before.
@@ -222,7 +225,9 @@ impl SimWorker {
                 }
                 Stepped::Ended(ended) => {
                     if completes && matches!(ended, Ended::Completed(_)) {
-                        around.judge.completed(&run.claimed.hold().lease());
+                        let lease = run.claimed.hold().lease();
+                        around.judge.completed(&lease);
+                        self.said.completed(lease);
                     }
                     if let (Ended::Failed(_) | Ended::GivenUp, Some(attempt)) = (&ended, run.attempt) {
                         around.judge.failed(attempt);
@@ -274,7 +279,7 @@ impl SimWorker {
     fn beat(&mut self, now_ms: u64) {
         let sure_until = self.age(now_ms) + self.queue.policy().lease;
         let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.hold().lease()).collect();
-        let Ok(beats) = self.queue.heartbeat(&self.name, &held) else { return };
+        let Ok(beats) = self.said.beat(&self.queue, &self.name, &held) else { return };
         for (run, beat) in self.runs.iter_mut().zip(beats) {
             match beat {
                 Beat::Kept => {

@@ -10,7 +10,7 @@ use reprise_api::projection::{Projection, Window};
 use reprise_api::publisher::Publisher;
 use reprise_api::served::{Facts, Served};
 use reprise_api::server::{self, Endpoint, Limits, Token};
-use reprise_jobs::job::{Device, Capacity, Class, Offer, Priority};
+use reprise_jobs::job::{Capacity, Class, Device, Offer, Priority};
 use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::queue::Claims;
 use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};

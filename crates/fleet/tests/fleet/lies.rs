@@ -29,7 +29,8 @@ fn forged(number: u8) -> Vec<u8> {
 
 /// Claims, as anybody may who has the rights of a worker.
 fn steal(fleet: &Fleet, name: &str) -> Option<Lease> {
-    let capacity = Capacity { kinds: Kind::ALL.to_vec(), profile: mock().profile().id(), memory: 0, devices: vec![] };
+    let capacity =
+        Capacity { kinds: Kind::ALL.to_vec(), profile: mock().profile().id(), memory: 0, devices: vec![] };
     match fleet.queue().claim(&WorkerName::new(name).unwrap(), &capacity, 1).unwrap() {
         Claims::Jobs(claimed) => claimed.into_iter().map(|(lease, _)| lease).next(),
         _ => None,
@@ -166,7 +167,12 @@ fn an_input_of_another_statement_is_not_proved() {
     let (fleet, far) = (Fleet::new(), mock());
     let shared = fleet.shared(far.clone());
     let input = shared.put_input(&id(&task(1)), &reprise_fleet::input::Input::of(&task(9))).unwrap();
-    let class = reprise_jobs::Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0, device: None };
+    let class = reprise_jobs::Class {
+        kind: Kind::Transaction,
+        profile: mock().profile().id(),
+        memory: 0,
+        device: None,
+    };
     let offer =
         reprise_jobs::job::Offer { id: id(&task(1)), class, priority: reprise_jobs::Priority(0), input };
     fleet.queue().offer(&[offer]).unwrap();

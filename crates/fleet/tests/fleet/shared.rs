@@ -129,7 +129,8 @@ fn inputs_of_jobs_that_will_not_be_proved_are_collected_and_receipts_are_kept_fo
     let (shared, queue) = (fleet.shared(mock()), fleet.queue());
     let offer = |number: u8| {
         let input = shared.put_input(&id(&task(number)), &Input::of(&task(number))).unwrap();
-        let class = Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0, device: None };
+        let class =
+            Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0, device: None };
         Offer { id: id(&task(number)), class, priority: Priority(0), input }
     };
     queue.offer(&[1, 2, 3].map(offer)).unwrap();
