@@ -13,7 +13,7 @@
 //! is a coin of the key.
 //!
 //! Coins that a transaction in the node's mempool spends are left alone. Such a transaction of the lane may raise the account's
-//! nonce before this one: [`pending`] gives their messages.
+//! nonce before this one: [`pending`] gives them.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -212,8 +212,8 @@ impl User {
 pub struct Pending {
     /// The outputs that transactions there spend.
     pub spent: HashSet<TransactionOutpoint>,
-    /// The messages of those of the lane that are for the rollup.
-    pub messages: Vec<Vec<u8>>,
+    /// Those of the lane that have a message for the rollup.
+    pub acting: Vec<LaneTransaction>,
 }
 
 /// What the node's mempool holds of a user.
@@ -227,9 +227,8 @@ pub async fn pending(rpc: &dyn RpcApi, user: &User, network: NetworkId) -> Resul
         let transaction = read(entry.transaction).map_err(|e: RpcError| unanswered(asked)(e))?;
         pending.spent.extend(transaction.inputs.iter().map(|input| input.previous_outpoint));
         let lane = lane_transaction(&transaction);
-        let message = lane.message(&user.covenant);
-        if transaction.subnetwork_id == user.lane && !message.is_empty() {
-            pending.messages.push(message.to_vec());
+        if transaction.subnetwork_id == user.lane && !lane.message(&user.covenant).is_empty() {
+            pending.acting.push(lane);
         }
     }
     Ok(pending)
@@ -298,6 +297,12 @@ impl Session {
     /// The user of this key, of a rollup on a lane.
     pub fn user(&self, key: Key, lane: [u8; 20], covenant: Digest) -> Result<User, UserError> {
         Ok(User { params: names::params(self.network)?, key, lane: SubnetworkId::from_bytes(lane), covenant })
+    }
+
+    /// The DAA score that the next block has.
+    pub fn daa_score(&self) -> Result<u64, UserError> {
+        let info = self.runtime.block_on(self.client.get_server_info());
+        Ok(info.map_err(unanswered("get_server_info"))?.virtual_daa_score)
     }
 
     /// What the node's mempool holds of the user.

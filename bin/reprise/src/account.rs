@@ -131,18 +131,30 @@ pub(crate) fn account_in(id: &ResourceId, value: Option<&[Cell]>) -> Result<Acco
 }
 
 /// The account that was named, or that of the key.
-pub(crate) fn account_id(named: Option<&str>, settings: &Settings) -> Result<ResourceId, Failure> {
-    match named {
-        Some(named) if named.contains(':') && !named.starts_with("res:") => kaspa::account_of_address(named),
-        Some(named) => named
-            .parse()
-            .map_err(|e| Failure::usage(format!("{named}: no account: {e}, or an address of Kaspa"))),
+pub(crate) fn account_id(said: Option<&str>, settings: &Settings) -> Result<ResourceId, Failure> {
+    match said {
+        Some(said) => named(said),
         None => kaspa::account_of_key(settings)?.ok_or_else(|| {
             Failure::usage(
                 "whose account? give its id (64 hexadecimal characters), an address of Kaspa, or --key-file",
             )
         }),
     }
+}
+
+/// The account that an id or an address names.
+pub(crate) fn named(said: &str) -> Result<ResourceId, Failure> {
+    match is_address(said) {
+        true => kaspa::account_of_address(said),
+        false => said
+            .parse()
+            .map_err(|e| Failure::usage(format!("{said}: no account: {e}, or an address of Kaspa"))),
+    }
+}
+
+/// Whether this names an account by an address, which has a checksum and a network, and not by its id.
+pub(crate) fn is_address(said: &str) -> bool {
+    said.contains(':') && !said.starts_with("res:")
 }
 
 #[cfg(test)]

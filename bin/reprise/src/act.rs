@@ -1,35 +1,34 @@
-//! `reprise deposit`, `transfer` and `exit`: what a user of the ledger does.
+//! `reprise deposit`, `transfer`, `exit` and `send`: what a user of the ledger does.
 //!
 //! | module | |
 //! |---|---|
+//! | [`crate::message`] | the message that the user asks for, and what is refused of it whatever the accounts hold |
+//! | [`crate::foreseen`] | what the ledger will do with it |
 //! | [`reprise_kaspa::user`] | makes transactions of a message, sends them, waits |
-//! | this one | decides whether the message is one that the user can want, and says what the ledger will do with it |
+//! | this one | brings them together: every refusal comes before anything is sent |
 //!
-//! The account is [read](crate::reads) from a node's data directory or its API, where there is one: its nonce, and whether its balance suffices. What would
-//! lose money is refused before anything is sent. What the ledger will do is said by the ledger itself, over the transaction that
-//! is sent.
+//! The accounts are [read](crate::reads) from a node's data directory or its API, where there is one.
 
-use std::fmt::Display;
+use std::sync::atomic::Ordering;
 
 use reprise_kaspa::draft::Completed;
 use reprise_kaspa::names;
-use reprise_kaspa::user::{self, Pair, Session, User, UserError};
-use reprise_ledger::{Account, Action, BAD_NONCE, EXPIRED, Ledger, OVERDRAFT, OVERFLOW, Payload};
+use reprise_kaspa::user::{self, Pair, Pending, Session, User, UserError};
+use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::cell::Cell;
-use reprise_model::digest::{Digest, ResourceId};
-use reprise_model::exit::{AMOUNT_MIN, Payee};
-use reprise_model::hash::Hasher;
-use reprise_model::journal::Outcome;
+use reprise_model::digest::ResourceId;
 use reprise_model::processor;
-use reprise_model::transaction::NOBODY;
+use reprise_model::transaction::TransactionRead;
 use serde_json::{Value, json};
 
-use crate::amount::{self, kas};
+use crate::amount::kas;
 use crate::backends::ProofSystems;
-use crate::cli::{DepositArgs, SendArgs, SendingArgs};
+use crate::cli::{DepositArgs, FileArgs, ListArgs, SendArgs, SendingArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::foreseen::{self, Ahead, Foreseen};
 use crate::kaspa::ActedLane;
+use crate::message::{self, Acting, Asked, Message};
 use crate::reads::{At, Reads};
 use crate::settings::Settings;
 use crate::{account, choose, kaspa, stop};
@@ -42,50 +41,45 @@ pub(crate) enum Ask<'a> {
     Transfer(&'a SendArgs),
     /// `exit`.
     Exit(&'a SendArgs),
+    /// `send`.
+    Send(&'a FileArgs),
 }
 
 impl Ask<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Deposit(_) => "deposit",
-            Self::Transfer(_) => "transfer",
-            Self::Exit(_) => "exit",
-        }
-    }
-
-    fn amount(&self) -> &str {
-        match self {
-            Self::Deposit(args) => &args.amount,
-            Self::Transfer(args) | Self::Exit(args) => &args.amount,
-        }
-    }
-
     fn sending(&self) -> &SendingArgs {
         match self {
             Self::Deposit(args) => &args.sending,
             Self::Transfer(args) | Self::Exit(args) => &args.sending,
+            Self::Send(args) => &args.sending,
+        }
+    }
+
+    fn list(&self) -> Option<&ListArgs> {
+        match self {
+            Self::Deposit(_) => None,
+            Self::Transfer(args) | Self::Exit(args) => Some(&args.list),
+            Self::Send(args) => Some(&args.list),
+        }
+    }
+
+    /// The message, of the account of the key.
+    fn message(&self, me: ResourceId) -> Result<Message, Failure> {
+        let deadline = self.list().and_then(|list| list.deadline.as_deref());
+        match self {
+            Self::Deposit(args) => {
+                Message::deposit(&args.amount, args.to.as_deref(), args.least.as_deref(), me)
+            }
+            Self::Transfer(args) => Message::transfers(&whom(args)?, deadline),
+            Self::Exit(args) => Message::exits(&whom(args)?, deadline),
+            Self::Send(args) => Message::open(&args.file, deadline, me),
         }
     }
 }
 
-/// The state that the next transaction meets, where it is known.
-struct Known<'a> {
-    reads: Option<Reads>,
-    hasher: &'a dyn Hasher,
-}
-
-impl Known<'_> {
-    /// The value of a resource at the tip; `None` where nothing is known.
-    fn value(&self, id: &ResourceId) -> Result<Option<Option<Vec<Cell>>>, Failure> {
-        let read = |reads: &Reads| Ok(reads.read(id, At::Tip, self.hasher)?.answer.value);
-        self.reads.as_ref().map(read).transpose()
-    }
-
-    /// The account at the tip.
-    fn account(&self, id: &ResourceId) -> Result<Option<Account>, Failure> {
-        let value = self.value(id)?;
-        value.map(|value| account::account_in(id, value.as_deref())).transpose()
-    }
+/// To whom, and how much.
+fn whom(args: &SendArgs) -> Result<Vec<(&str, &str)>, Failure> {
+    let first = args.to.as_deref().zip(args.amount.as_deref()).map(Ok);
+    first.into_iter().chain(args.more.iter().map(|more| message::to_and_amount(more))).collect()
 }
 
 /// Sends what is asked for, or says why not.
@@ -99,65 +93,87 @@ pub(crate) fn act(
     account::of_the_ledger(&chosen.workload, systems)?;
     let lane = kaspa::acted_lane(settings, &chosen)?;
     let key = kaspa::key_that_acts(settings)?;
-    let sompi = amount::parse(ask.amount()).map_err(Failure::usage)?;
-    refuse_amount(ask, sompi)?;
-    let outputs = match ask {
-        Ask::Deposit(_) => vec![user::pays(lane.vault()?, sompi)],
-        Ask::Transfer(_) | Ask::Exit(_) => vec![],
-    };
     let me = names::account(&key.script());
+    let message = ask.message(me)?;
+    let vault = match message.deposited() {
+        Some(_) => Some(lane.vault()?),
+        None => lane.vault().ok(),
+    };
+    let price = lane.lane.rollup().price;
+    message.refuse_loss(&Acting { me, collector: price.collector, vault: vault.as_ref() })?;
+    let said_nonce = ask.list().and_then(|list| list.nonce);
+    if message.deposited().is_some() && said_nonce.is_some() {
+        return Err(Failure::usage("a deposit has no nonce: leave --nonce away"));
+    }
+
     let sending = ask.sending();
     // A directory without these states is as good as none; a server that was named must answer.
     let reads = match &sending.server.api {
         Some(_) => Some(Reads::open(&sending.server, settings, &chosen)?),
         None => kaspa::states_if_any(settings, &chosen)?.map(|states| Reads::Directory(Box::new(states))),
     };
-    let known = Known { reads, hasher: chosen.hasher.as_ref() };
     let session = Session::connect(&lane.url).map_err(failed)?;
+    message.refuse_foreign(session.network)?;
     let user = session.user(key, lane.lane.subnetwork, lane.lane.covenant).map_err(failed)?;
     let pending = session.pending(&user).map_err(failed)?;
-
-    let counterparty = counterparty(ask, &session, me)?;
-    if lane.vault().is_ok_and(|vault| counterparty.is_vault(&vault)) {
-        return Err(Failure::usage(
-            "this is the vault of the rollup, and what it is given in this way is nobody's: name another; a deposit pays the vault by itself",
-        ));
-    }
-    let before = known.account(&me)?;
-    let nonce = match ask {
-        Ask::Deposit(_) => 0,
-        Ask::Transfer(_) | Ask::Exit(_) => {
-            let waiting = pending.messages.iter().filter_map(|message| Payload::decode(message));
-            let waiting = waiting.filter(|payload| payload.deposit().is_none()).count() as u64;
-            nonce(sending.nonce, before, waiting)?
-        }
+    let now = session.daa_score().map_err(failed)?;
+    let deadline = match message.deadline {
+        Some(deadline) => deadline.score(now, user.params.target_time_per_block())?,
+        None => 0,
     };
-    let request = Request { sompi, me, before };
-    request.refuse_loss(ask, counterparty.id)?;
-    let amount = if counterparty.action == Action::Deposit { 0 } else { sompi };
-    let Counterparty { action, id } = counterparty;
-    let message = Payload::one(action, nonce, amount, id).encode();
-    let paid = (&pending, settings.covenant.fee_max);
-    let pair = session.build(&user, &message, &outputs, paid).map_err(failed)?;
-    let foreseen = Foreseen::of(&pair, &lane, &known, (me, id))?;
-    if let Some(refused) = foreseen.refusal() {
+
+    let read = |id: &ResourceId| match &reads {
+        Some(reads) => Ok(reads.read(id, At::Tip, chosen.hasher.as_ref())?.answer.value),
+        None => Ok(None),
+    };
+    // What is sent now is in one block, and accepted by a later one.
+    let mut ahead = Ahead::new(me, price, now + 1, &read);
+    if !sending.new_account {
+        refuse_unseen(&message, me, &mut |id| ahead.value(id))?;
+    }
+    let (nonce, foreseen) = match &reads {
+        Some(_) => {
+            let waiting: Vec<_> = pending.acting.iter().map(|it| it.read(&lane.lane.rollup())).collect();
+            ahead.wait_for(&waiting)?;
+            let nonce = match said_nonce {
+                Some(nonce) => nonce,
+                None => ahead.nonce()?,
+            };
+            (nonce, Some(ahead.foresee(&message, &message.payload(nonce, deadline))?))
+        }
+        None => (unread_nonce(&message, said_nonce)?, None),
+    };
+    if let Some(refused) = foreseen.as_ref().and_then(|foreseen| foreseen.refusal(&message)) {
         return Err(Failure::usage(refused));
     }
-    let mut report =
-        Report { ask, request, nonce, counterparty, pair: &pair, foreseen, accepted: None, sent: false };
+    let payload = message.payload(nonce, deadline);
+    let fee_max = settings.covenant.fee_max;
+    let with = Built { session: &session, user: &user, pending: &pending, lane: &lane, fee_max };
+    let pair = built(&message, &payload, &with)?;
+    let [gathers, acts] = [&pair.gathering, &pair.acting].map(Part::of);
+    let mut report = Report {
+        message: &message,
+        me,
+        payload: &payload,
+        gathers,
+        acts,
+        foreseen,
+        accepted: None,
+        sent: false,
+    };
     if sending.dry_run {
         report.print(json);
         return Ok(Exit::Done);
     }
     session.send(&pair).map_err(failed)?;
     report.sent = true;
-    eprintln!("sent {}", report.transaction());
+    eprintln!("sent {}", report.acts.id);
     if !sending.no_wait {
         eprintln!("waiting until a block accepts it");
         report.accepted = wait(&session, &user, &pair)?;
     }
     report.print(json);
-    Ok(Exit::Done)
+    Ok(Exit::done_if(!report.is_late()))
 }
 
 fn failed(error: UserError) -> Failure {
@@ -166,219 +182,111 @@ fn failed(error: UserError) -> Failure {
 
 fn wait(session: &Session, user: &User, pair: &Pair) -> Result<Option<u64>, Failure> {
     let stop = stop::on_signal()?;
-    let stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
-    session.wait(user, pair, &stopped).map_err(failed)
+    session.wait(user, pair, &|| stop.load(Ordering::Relaxed)).map_err(failed)
 }
 
-/// Whom a message names, and for what.
-#[derive(Clone, Copy)]
-struct Counterparty {
-    action: Action,
-    /// An account; of an exit, the bytes of the script that is paid.
-    id: ResourceId,
-}
-
-impl Counterparty {
-    /// Whether it is the rollup's own vault, out of which nobody can take what comes in this way.
-    fn is_vault(&self, vault: &names::ScriptPublicKey) -> bool {
-        match self.action {
-            Action::Exit(class) => Payee::of_script(vault.version(), vault.script())
-                .is_some_and(|payee| payee == Payee { class, bytes: Digest(self.id.0) }),
-            Action::Transfer | Action::Deposit | Action::Collect => self.id == names::account(vault),
+/// Refuses to give coins to an account that is named by an id and that the state does not have.
+fn refuse_unseen(
+    message: &Message,
+    me: ResourceId,
+    value: &mut dyn FnMut(&ResourceId) -> Result<Option<Vec<Cell>>, Failure>,
+) -> Result<(), Failure> {
+    let by_id = |asked: &&Asked| asked.names_account() && !account::is_address(&asked.named);
+    for asked in message.steps.iter().filter(by_id).filter(|asked| asked.counterparty != me) {
+        if value(&asked.counterparty)?.is_none() {
+            return Err(Failure::usage(format!(
+                "no state that is read here has the account {}, and an id has no checksum: what a wrong one is given is lost for good; give \
+                 its address of Kaspa, or say --new-account where the id is right",
+                asked.named
+            )));
         }
     }
+    Ok(())
 }
 
-/// Whom the message names, from what the user gave.
-fn counterparty(ask: &Ask<'_>, session: &Session, me: ResourceId) -> Result<Counterparty, Failure> {
-    let usage = |e: &dyn Display| Failure::usage(e.to_string());
-    let of_address = |text: &str| names::script_of_address(text, session.network).map_err(|e| usage(&e));
-    let account = |text: &str| match text.contains(':') && !text.starts_with("res:") {
-        true => Ok(names::account(&of_address(text)?)),
-        false => {
-            text.parse().map_err(|e| usage(&format!("{text}: no account: {e}, or give an address of Kaspa")))
-        }
-    };
-    match ask {
-        Ask::Deposit(args) => {
-            let id = args.to.as_deref().map_or(Ok(me), account)?;
-            Ok(Counterparty { action: Action::Deposit, id })
-        }
-        Ask::Transfer(args) => Ok(Counterparty { action: Action::Transfer, id: account(&args.to)? }),
-        Ask::Exit(args) => {
-            if !args.to.contains(':') {
-                return Err(Failure::usage(format!(
-                    "{}: an exit is paid to an address of Kaspa, not to an account: give the address",
-                    args.to
-                )));
-            }
-            // The address is one of this network.
-            of_address(&args.to)?;
-            let payee = names::payee_of_address(&args.to).map_err(|e| usage(&e))?;
-            Ok(Counterparty { action: Action::Exit(payee.class), id: payee.bytes.into() })
-        }
-    }
-}
-
-/// The nonce of the next transfer or exit.
-fn nonce(said: Option<u64>, before: Option<Account>, waiting: u64) -> Result<u64, Failure> {
-    match (said, before) {
-        (Some(nonce), _) => Ok(nonce),
-        (None, Some(account)) => Ok(account.nonce + waiting),
+/// The nonce where the state is not known.
+fn unread_nonce(message: &Message, said: Option<u64>) -> Result<u64, Failure> {
+    match (message.deposited(), said) {
+        (Some(_), _) => Ok(0),
+        (None, Some(nonce)) => Ok(nonce),
         (None, None) => Err(Failure::usage(
             "the account's nonce is not known here: give the --data-dir or --api of a node that follows this lane and covenant, or --nonce, \
-             the number of transfers and exits of this account that succeeded",
+             the number of this account's messages that took effect",
         )),
     }
 }
 
-/// Refuses an amount that is lost or does nothing, whatever the account holds.
-fn refuse_amount(ask: &Ask<'_>, sompi: u64) -> Result<(), Failure> {
-    let (said, least) = (kas(sompi), kas(AMOUNT_MIN));
-    let reason = match ask {
-        Ask::Deposit(_) if sompi < AMOUNT_MIN => format!(
-            "a deposit of {said} is too small: an output of less than {least} costs more in storage mass than it holds"
-        ),
-        Ask::Exit(_) if sompi < AMOUNT_MIN => {
-            format!(
-                "an exit of {said} is none of the ledger's: the least is {least}, because a smaller output costs more in storage mass than it holds"
-            )
-        }
-        Ask::Transfer(_) if sompi == 0 => "a transfer of nothing does nothing".into(),
-        Ask::Deposit(_) | Ask::Transfer(_) | Ask::Exit(_) => return Ok(()),
+/// What transactions are made with.
+struct Built<'a> {
+    session: &'a Session,
+    user: &'a User,
+    pending: &'a Pending,
+    lane: &'a ActedLane,
+    fee_max: u64,
+}
+
+/// The transactions of a message, which do exactly what was asked for.
+fn built(message: &Message, payload: &Payload, with: &Built<'_>) -> Result<Pair, Failure> {
+    let Built { session, user, pending, lane, fee_max } = with;
+    let outputs = match message.deposited() {
+        Some(sompi) => vec![user::pays(lane.vault()?, sompi)],
+        None => vec![],
     };
-    Err(Failure::usage(reason))
-}
-
-/// An amount, and the account that it is about.
-struct Request {
-    sompi: u64,
-    me: ResourceId,
-    /// The account at the tip, where it is known.
-    before: Option<Account>,
-}
-
-impl Request {
-    /// Refuses what would lose money or do nothing.
-    fn refuse_loss(&self, ask: &Ask<'_>, counterparty: ResourceId) -> Result<(), Failure> {
-        let Self { sompi, me, before } = self;
-        let usage = |text: String| Err(Failure::usage(text));
-        if counterparty == NOBODY {
-            return usage(
-                "the account of no script is nobody's, and everybody can act for it: give another".into(),
-            );
-        }
-        if matches!(ask, Ask::Transfer(_)) && counterparty == *me {
-            return usage("a transfer to the own account does nothing: give another account".into());
-        }
-        match (ask, before) {
-            (Ask::Transfer(_) | Ask::Exit(_), Some(Account { balance, .. })) if balance < sompi => {
-                usage(format!(
-                    "the account holds {}, less than {}: the ledger would refuse it; deposit first, or give a smaller amount",
-                    kas(*balance),
-                    kas(*sompi)
-                ))
-            }
-            _ => Ok(()),
-        }
+    let bytes = payload.encode();
+    let pair = session.build(user, &bytes, &outputs, (pending, *fee_max)).map_err(failed)?;
+    let accepted = pair.accepted();
+    let wrong = |what: &str| Failure::Other(format!("the transaction {what}: nothing is sent"));
+    if accepted.is_too_long() {
+        return Err(wrong("would be longer than the rollup reads, and what it pays would be lost"));
+    }
+    let read = accepted.read(&lane.lane.rollup());
+    let TransactionRead { facts, message: said } = &read;
+    if facts.authority != names::account(&user.key.script()) {
+        return Err(wrong("would not act for the key's account"));
+    }
+    if facts.deposit != message.deposited().unwrap_or(0) || *said != bytes {
+        return Err(wrong("would not do what was asked for"));
+    }
+    match processor::declared(&Ledger, &accepted, &read) {
+        Ok(_) => Ok(pair),
+        Err(outcome) => Err(wrong(&format!("would be disposed of ({})", foreseen::said(outcome)))),
     }
 }
 
-/// What the ledger will do with the transaction, by its own rules over the state at the tip.
-struct Foreseen {
-    /// Whom it acts for, and what it deposits.
-    authority: ResourceId,
-    deposit: u64,
-    /// How it ends, and the account after it; `None` where the state is not known.
-    after: Option<(Outcome, Account)>,
+/// A transaction, as it is printed.
+struct Part {
+    id: String,
+    mass: u64,
+    fee: u64,
 }
 
-impl Foreseen {
-    fn of(
-        pair: &Pair,
-        lane: &ActedLane,
-        known: &Known<'_>,
-        (me, counterparty): (ResourceId, ResourceId),
-    ) -> Result<Self, Failure> {
-        let accepted = pair.accepted();
-        if accepted.is_too_long() {
-            return Err(Failure::Other(
-                "the transaction would be longer than the rollup reads, and what it pays would be lost: nothing is sent".into(),
-            ));
-        }
-        let read = accepted.read(&lane.lane.rollup());
-        let facts = read.facts;
-        let after = match known.reads {
-            None => None,
-            Some(_) => {
-                let declared = processor::declared(&Ledger, &accepted, &read).map_err(|outcome| {
-                    Failure::Other(format!("the ledger would dispose of it ({})", said(outcome)))
-                })?;
-                let value = |id: ResourceId| Ok((id, known.value(&id)?.flatten()));
-                let values = declared.into_iter().map(value).collect::<Result<Vec<_>, Failure>>()?;
-                let before: Vec<_> = values.iter().map(|(id, value)| (*id, value.as_deref())).collect();
-                let effects = processor::execute(&Ledger, &read.message, &facts, &before, None);
-                // Of a deposit for another, the other's account changes.
-                let whose = if facts.deposit > 0 { counterparty } else { me };
-                let after = match effects.writes.iter().rfind(|(id, _)| *id == whose) {
-                    Some((id, value)) => account::account_in(id, value.as_deref())?,
-                    None => known.account(&whose)?.unwrap_or_default(),
-                };
-                Some((effects.outcome, after))
-            }
-        };
-        if facts.authority != me {
-            return Err(Failure::Other(
-                "the transaction would not act for the key's account: nothing is sent".into(),
-            ));
-        }
-        Ok(Self { authority: facts.authority, deposit: facts.deposit, after })
+impl Part {
+    fn of(completed: &Completed) -> Self {
+        let Completed { transaction, mass, fee } = completed;
+        Self { id: transaction.id().to_string(), mass: *mass, fee: *fee }
     }
 
-    /// Why it is not sent, where the ledger would refuse it.
-    fn refusal(&self) -> Option<String> {
-        let (outcome, _) = self.after.filter(|(outcome, _)| !outcome.is_success())?;
-        let hint = match outcome {
-            BAD_NONCE => {
-                "; the account's nonce is another: leave --nonce away, or wait until the node has followed what was sent"
-            }
-            _ => "",
-        };
-        Some(format!("the ledger would refuse it: {}{hint}", said(outcome)))
-    }
-}
-
-fn said(outcome: Outcome) -> String {
-    match outcome {
-        Outcome::SUCCESS => "success".into(),
-        BAD_NONCE => "bad nonce".into(),
-        OVERDRAFT => "overdraft".into(),
-        OVERFLOW => "overflow".into(),
-        EXPIRED => "expired".into(),
-        Outcome::UNDERPAID => "underpaid".into(),
-        Outcome::MALFORMED => "malformed".into(),
-        Outcome(code) => format!("outcome {code}"),
+    fn json(&self) -> Value {
+        json!({ "transaction": self.id, "mass": self.mass, "fee": self.fee })
     }
 }
 
 /// What is printed.
 struct Report<'a> {
-    ask: &'a Ask<'a>,
-    request: Request,
-    nonce: u64,
-    counterparty: Counterparty,
-    pair: &'a Pair,
-    foreseen: Foreseen,
+    message: &'a Message,
+    me: ResourceId,
+    payload: &'a Payload,
+    /// The transaction that gathers coins, and the one that acts.
+    gathers: Part,
+    acts: Part,
+    /// `None` where the state is not known.
+    foreseen: Option<Foreseen>,
     sent: bool,
     /// The DAA score of the block that accepted it.
     accepted: Option<u64>,
 }
 
 impl Report<'_> {
-    fn transaction(&self) -> String {
-        self.pair.acting.transaction.id().to_string()
-    }
-
     fn print(&self, json: bool) {
         match json {
             true => println!("{}", self.json()),
@@ -386,133 +294,194 @@ impl Report<'_> {
         }
     }
 
+    /// Whether it was accepted after its deadline, and so does nothing.
+    fn is_late(&self) -> bool {
+        self.deadline().zip(self.accepted).is_some_and(|(deadline, accepted)| accepted > deadline)
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        Some(self.payload.deadline).filter(|deadline| *deadline > 0)
+    }
+
+    fn is_deposit(&self) -> bool {
+        self.message.deposited().is_some()
+    }
+
+    /// The steps, and what each is foreseen to do.
+    fn steps(&self) -> impl Iterator<Item = (&Asked, Option<foreseen::Done>)> {
+        let done = |at: usize| self.foreseen.as_ref().and_then(|foreseen| foreseen.steps.get(at).copied());
+        self.message.steps.iter().enumerate().map(move |(at, asked)| (asked, done(at)))
+    }
+
     fn json(&self) -> Value {
-        let Pair { gathering, acting } = self.pair;
-        let part = |it: &Completed| json!({ "transaction": it.transaction.id().to_string(), "mass": it.mass, "fee": it.fee });
-        let after = self.foreseen.after.map(|(outcome, account)| {
-            json!({ "outcome": said(outcome), "balance": account.balance, "nonce": account.nonce })
+        let ledger = self.foreseen.as_ref().map(|foreseen| {
+            json!({
+                "outcome": foreseen::said(foreseen.outcome), "balance": foreseen.after.balance,
+                "nonce": foreseen.after.nonce, "price": foreseen.price,
+            })
         });
+        let step = |(asked, done): (&Asked, Option<foreseen::Done>)| {
+            json!({
+                "action": asked.name(), "to": asked.named, "counterparty": asked.counterparty.digest().to_hex(),
+                "sompi": done.map_or(asked.sompi, |done| done.moved), "least": Some(asked.least).filter(|least| *least > 0),
+                "balance_then": done.and_then(|done| done.other),
+            })
+        };
+        let nonce = Some(self.payload.nonce).filter(|_| !self.is_deposit());
         json!({
-            "action": self.ask.name(), "sompi": self.request.sompi, "account": self.request.me.digest().to_hex(),
-            "counterparty": self.counterparty.id.digest().to_hex(), "nonce": self.nonce,
-            "transaction": self.transaction(), "gathering": part(gathering), "acting": part(acting),
-            "fee": self.pair.fee(), "authority": self.foreseen.authority.digest().to_hex(),
-            "deposit": self.foreseen.deposit, "ledger": after, "sent": self.sent, "accepted_daa_score": self.accepted,
+            "account": self.me.digest().to_hex(), "nonce": nonce, "deadline": self.deadline(),
+            "steps": self.steps().map(step).collect::<Vec<_>>(), "deposit": self.message.deposited().unwrap_or(0),
+            "transaction": self.acts.id, "gathering": self.gathers.json(), "acting": self.acts.json(),
+            "fee": self.gathers.fee + self.acts.fee, "ledger": ledger, "sent": self.sent, "accepted_daa_score": self.accepted,
+            "late": self.is_late(),
         })
     }
 
     fn text(&self) -> String {
-        let Pair { gathering, acting } = self.pair;
-        let mut out = format!("{}  {}\n", self.ask.name(), kas(self.request.sompi));
-        out += &format!("  account       {}\n", self.request.me.digest().to_hex());
-        let whom = match self.ask {
-            Ask::Exit(args) => args.to.clone(),
-            _ => self.counterparty.id.digest().to_hex(),
-        };
-        out += &format!("  {:<13} {whom}\n", self.counterparty_is());
-        for (name, it) in [("gathers", gathering), ("acts", acting)] {
-            let id = it.transaction.id();
-            out += &format!("  {name:<13} {id}: mass {}, fee {}\n", it.mass, kas(it.fee));
+        let mut out = format!("account         {}\n", self.me.digest().to_hex());
+        if !self.is_deposit() {
+            out += &format!("nonce           {}\n", self.payload.nonce);
         }
-        out += &match self.foreseen.after {
-            Some((outcome, account)) => format!(
-                "  the ledger    {}: then {} holds {}, nonce {}\n",
-                said(outcome),
-                if self.foreseen.deposit > 0 { "the credited account" } else { "the account" },
-                kas(account.balance),
-                account.nonce
+        if let Some(deadline) = self.deadline() {
+            out += &format!("deadline        DAA score {deadline}\n");
+        }
+        for (at, (asked, done)) in self.steps().enumerate() {
+            let moved = kas(done.map_or(asked.sompi, |done| done.moved));
+            let direction = if asked.action == Action::Collect { "from" } else { "to" };
+            let then = done.and_then(|done| done.other).filter(|_| asked.action != Action::Collect);
+            let then = then.map_or(String::new(), |balance| format!(", which then holds {}", kas(balance)));
+            let number = format!("{} {}", at + 1, asked.name());
+            out += &format!("{number:<15} {moved} {direction} {}{then}\n", asked.named);
+        }
+        if let Some(price) = self.foreseen.as_ref().map(|foreseen| foreseen.price).filter(|price| *price > 0)
+        {
+            out += &format!("price           {}, set aside for the collector\n", kas(price));
+        }
+        for (name, Part { id, mass, fee }) in [("gathers", &self.gathers), ("acts", &self.acts)] {
+            out += &format!("{name:<15} {id}: mass {mass}, fee {}\n", kas(*fee));
+        }
+        out += &match &self.foreseen {
+            Some(Foreseen { outcome, after, .. }) => format!(
+                "the ledger      {}: then the account holds {}, nonce {}\n",
+                foreseen::said(*outcome),
+                kas(after.balance),
+                after.nonce
             ),
-            None => "  the ledger    is not known here (no state in --data-dir, no --api): balance and nonce are not checked\n".into(),
+            None => "the ledger      is not known here (no state in --data-dir, no --api): balance and nonce are not checked\n".into(),
         };
         out += &match (self.sent, self.accepted) {
-            (false, _) => "  dry run: nothing is sent\n".to_owned(),
-            (true, None) => "  sent, and not accepted yet\n".into(),
-            (true, Some(score)) => format!("  accepted at DAA score {score}\n"),
+            (false, _) => "dry run: nothing is sent\n".to_owned(),
+            (true, None) => "sent, and not accepted yet\n".into(),
+            (true, Some(score)) if self.is_late() => format!(
+                "accepted at DAA score {score}, after its deadline: it does nothing, and the nonce is free\n"
+            ),
+            (true, Some(score)) => format!("accepted at DAA score {score}\n"),
         };
         out
-    }
-
-    fn counterparty_is(&self) -> &'static str {
-        match self.ask {
-            Ask::Deposit(_) => "credits",
-            Ask::Transfer(_) => "to",
-            Ask::Exit(_) => "pays",
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use reprise_kaspa::claim;
+    use reprise_ledger::Account;
+
     use super::*;
     use crate::cli::ServerArgs;
 
-    fn sending() -> SendingArgs {
-        SendingArgs { server: ServerArgs::default(), nonce: None, dry_run: true, no_wait: false }
-    }
+    const OTHER: ResourceId = ResourceId([2; 32]);
 
-    fn send(to: &str) -> SendArgs {
-        SendArgs { to: to.into(), amount: "1".into(), sending: sending() }
-    }
-
-    fn refused(ask: &Ask<'_>, sompi: u64, balance: Option<u64>, counterparty: ResourceId) -> Option<String> {
-        let before = balance.map(|balance| Account::new(balance, 3));
-        let request = Request { sompi, me: ResourceId([1; 32]), before };
-        let refused = refuse_amount(ask, sompi).and_then(|()| request.refuse_loss(ask, counterparty));
-        refused.err().map(|failure| failure.to_string())
+    #[test]
+    fn several_are_one_message_in_the_order_in_which_they_are_said() {
+        let sending =
+            SendingArgs { server: ServerArgs::default(), new_account: false, dry_run: true, no_wait: false };
+        let (to, amount) = (Some("a".into()), Some("1".into()));
+        let mut args = SendArgs { to, amount, more: vec!["b=2".into()], list: ListArgs::default(), sending };
+        assert_eq!(whom(&args).unwrap(), [("a", "1"), ("b", "2")]);
+        args.to = None;
+        assert_eq!(whom(&args).unwrap(), [("b", "2")]);
+        args.more.push("c".into());
+        assert!(whom(&args).is_err());
     }
 
     #[test]
-    fn what_would_lose_money_or_do_nothing_is_refused_by_what_it_is() {
-        let deposit = DepositArgs { amount: "1".into(), to: None, sending: sending() };
-        let (deposit, other) = (Ask::Deposit(&deposit), ResourceId([2; 32]));
-        let send = send("x");
-        let (transfer, exit) = (Ask::Transfer(&send), Ask::Exit(&send));
-        for (ask, sompi, balance, to, word) in [
-            (&exit, AMOUNT_MIN - 1, None, other, "the least is"),
-            (&deposit, AMOUNT_MIN - 1, None, other, "storage mass"),
-            (&transfer, 0, None, other, "does nothing"),
-            (&transfer, 5, None, ResourceId([1; 32]), "own account"),
-            (&transfer, 5, None, NOBODY, "nobody's"),
-            (&deposit, AMOUNT_MIN, None, NOBODY, "nobody's"),
-            (&transfer, 6, Some(5), other, "holds 0.00000005 KAS"),
-            (&exit, AMOUNT_MIN + 1, Some(AMOUNT_MIN), other, "less than"),
+    fn coins_go_to_an_id_that_the_state_has_or_to_an_address() {
+        let id = OTHER.digest().to_hex();
+        let transfer = Message::transfers(&[(&id, "1")], None).unwrap();
+        let me = ResourceId([1; 32]);
+        let account = Account::new(0, 0).cells();
+        assert!(refuse_unseen(&transfer, me, &mut |_| Ok(Some(account.clone()))).is_ok());
+        let said = refuse_unseen(&transfer, me, &mut |_| Ok(None)).unwrap_err().to_string();
+        assert!(said.contains("no checksum") && said.contains("--new-account"), "{said}");
+        let script = claim::vault(reprise_model::digest::Digest([7; 32])).unwrap();
+        let address = names::address(&script, "simnet".parse().unwrap()).unwrap();
+        for message in [
+            Message::transfers(&[(&address, "1")], None).unwrap(),
+            Message::exits(&[(&address, "1")], None).unwrap(),
+            Message::deposit("1", None, None, me).unwrap(),
         ] {
-            let said = refused(ask, sompi, balance, to).unwrap_or_default();
-            assert!(said.contains(word), "{} {sompi}: {said}", ask.name());
+            assert!(refuse_unseen(&message, me, &mut |_| Ok(None)).is_ok());
         }
-        for (ask, sompi, balance) in [
-            (&exit, AMOUNT_MIN, Some(AMOUNT_MIN)),
-            (&exit, AMOUNT_MIN, None),
-            (&transfer, 5, Some(5)),
-            (&deposit, AMOUNT_MIN, Some(0)),
-        ] {
-            assert_eq!(refused(ask, sompi, balance, other), None, "{}", ask.name());
-        }
+        let deposit = Message::deposit("1", Some(&id), None, me).unwrap();
+        assert!(refuse_unseen(&deposit, me, &mut |_| Ok(None)).is_err());
     }
 
     #[test]
-    fn the_vault_of_the_rollup_is_no_counterparty_by_its_script_nor_by_its_account() {
-        let vaults = [7, 8].map(|covenant| reprise_kaspa::claim::vault(Digest([covenant; 32])).unwrap());
-        for (vault, other) in [(&vaults[0], &vaults[1]), (&vaults[1], &vaults[0])] {
-            let payee = Payee::of_script(vault.version(), vault.script()).unwrap();
-            let exit = Counterparty { action: Action::Exit(payee.class), id: payee.bytes.into() };
-            let account = names::account(vault);
-            let transfer = Counterparty { action: Action::Transfer, id: account };
-            let deposit = Counterparty { action: Action::Deposit, id: account };
-            for counterparty in [exit, transfer, deposit] {
-                assert!(counterparty.is_vault(vault));
-                assert!(!counterparty.is_vault(other));
-            }
-        }
-    }
-
-    #[test]
-    fn a_nonce_is_said_or_counts_what_waits_or_is_refused() {
-        let account = Some(Account::new(1, 3));
-        assert_eq!(nonce(None, account, 2).ok(), Some(5));
-        assert_eq!(nonce(Some(9), account, 2).ok(), Some(9));
-        assert_eq!(nonce(Some(9), None, 0).ok(), Some(9));
-        let refused = nonce(None, None, 0).unwrap_err().to_string();
+    fn where_no_state_is_known_a_list_takes_the_nonce_that_is_said_and_a_deposit_none() {
+        let me = ResourceId([1; 32]);
+        let id = OTHER.digest().to_hex();
+        let transfer = Message::transfers(&[(&id, "1")], None).unwrap();
+        assert_eq!(unread_nonce(&transfer, Some(9)).ok(), Some(9));
+        let refused = unread_nonce(&transfer, None).unwrap_err().to_string();
         assert!(refused.contains("--data-dir") && refused.contains("--nonce"), "{refused}");
+        let deposit = Message::deposit("1", None, None, me).unwrap();
+        assert_eq!(unread_nonce(&deposit, None).ok(), Some(0));
+    }
+
+    #[test]
+    fn a_report_shows_every_step_what_it_costs_and_that_a_late_one_does_nothing() {
+        let id = OTHER.digest().to_hex();
+        let to = vec![(id.as_str(), "0.01"); 128];
+        let message = Message::transfers(&to, Some("1000")).unwrap();
+        let payload = message.payload(4, 1_000);
+        let me = ResourceId([1; 32]);
+        let read = |id: &ResourceId| Ok((*id == me).then(|| Account::new(500_000_000, 4).cells()));
+        let price = reprise_model::transaction::Price { amount: 10, collector: ResourceId([9; 32]) };
+        let foreseen = Ahead::new(me, price, 900, &read).foresee(&message, &payload).unwrap();
+        let [gathers, acts] = [1, 2].map(|fee| Part { id: fee.to_string(), mass: 10, fee });
+        let (foreseen, accepted) = (Some(foreseen), None);
+        let mut report = Report {
+            message: &message,
+            me,
+            payload: &payload,
+            gathers,
+            acts,
+            foreseen,
+            accepted,
+            sent: false,
+        };
+        let (text, json) = (report.text(), report.json());
+        assert!(
+            text.contains(&format!(
+                "128 transfer    0.01 KAS (1000000 sompi) to {id}, which then holds 1.28 KAS"
+            )),
+            "{text}"
+        );
+        assert!(text.contains("price           0.0000128 KAS (1280 sompi)"), "{text}");
+        assert!(text.contains("nonce 5\n") && text.ends_with("dry run: nothing is sent\n"), "{text}");
+        assert_eq!(json["steps"].as_array().unwrap().len(), 128);
+        assert_eq!(json["steps"][1]["balance_then"], 2_000_000);
+        assert_eq!(json["fee"], 3);
+        assert_eq!(json["ledger"]["balance"], 500_000_000 - 128_000_000 - 1_280);
+        assert_eq!(
+            (&json["deadline"], &json["nonce"], &json["late"]),
+            (&1_000.into(), &4.into(), &false.into())
+        );
+        report.sent = true;
+        for (score, late) in [(1_000, false), (1_001, true)] {
+            report.accepted = Some(score);
+            assert_eq!(report.json()["late"], late);
+            assert_eq!(report.text().contains("after its deadline"), late);
+        }
     }
 }

@@ -76,6 +76,7 @@ const SHOWN: &[(&str, Flags)] = &[
     ("deposit", Flags::These(&KASPA)),
     ("transfer", Flags::These(&KASPA)),
     ("exit", Flags::These(&KASPA)),
+    ("send", Flags::These(&KASPA)),
     ("claims", Flags::These(&KASPA)),
     ("doctor", Flags::These(&KASPA)),
     ("snapshot", Flags::These(&SNAPSHOT)),
@@ -89,11 +90,13 @@ const SHOWN: &[(&str, Flags)] = &[
 ];
 
 /// The settings of a directory's run that decide what is read of it, and how it is served.
-const SERVE: [&str; 17] = [
+const SERVE: [&str; 19] = [
     "l1",
     "lane",
     "covenant",
     "deposit",
+    "price",
+    "collector",
     "workload",
     "backend",
     "covenant-proof",
@@ -175,7 +178,7 @@ const RECORD: [&str; 9] =
     ["l1", "lane", "covenant", "deposit", "price", "collector", "workload", "from", "min-confirmations"];
 
 /// The commands that are the ledger's: a program without it does not show them.
-const OF_THE_LEDGER: [&str; 4] = ["account", "deposit", "transfer", "exit"];
+const OF_THE_LEDGER: [&str; 5] = ["account", "deposit", "transfer", "exit", "send"];
 
 /// The command line of a program with these workloads.
 pub(crate) fn command_of(systems: &ProofSystems) -> clap::Command {
@@ -206,7 +209,7 @@ pub(crate) fn command() -> clap::Command {
         command = command.mut_subcommand(*subcommand, |command| command.args(flags));
     }
     // These commands need a node: for them the setting has no default.
-    for subcommand in ["record", "found-covenant", "claims", "deposit", "transfer", "exit"] {
+    for subcommand in ["record", "found-covenant", "claims", "deposit", "transfer", "exit", "send"] {
         let node = |l1: Arg| {
             let help =
                 "The node, which must be given: kaspa:ws://HOST:PORT, the port of its borsh wRPC server";
@@ -315,28 +318,54 @@ Examples:
     /// Deposit KAS into the covenant's vault, for an account of the ledger
     ///
     /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi. The key pays amount and fees out of its coins. Two
-    /// transactions are sent: one gathers coins of the key, the other spends that and shows it, so that it acts for the key.
+    /// transactions are sent: one gathers coins of the key, the other spends that and shows it, so that it acts for the key. The
+    /// rollup takes no price for it, and it has neither nonce nor deadline.
     #[command(after_help = "\
 Examples:
   reprise deposit 5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY
-  reprise deposit 0.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --dry-run --json")]
+  reprise deposit 0.5 --to kaspasim:ADDRESS --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --dry-run --json")]
     Deposit(DepositArgs),
-    /// Transfer KAS from the key's account to another account of the ledger
+    /// Transfer KAS from the key's account to other accounts of the ledger
     ///
-    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi. Balance and nonce come from the data directory of a
-    /// node, which may run meanwhile, or with --api from a node elsewhere; without either give --nonce.
+    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi. Several --to make one message: all its transfers take
+    /// effect, or none. Balance and nonce come from the data directory of a node, which may run meanwhile, or with --api from a node
+    /// elsewhere; without either give --nonce.
     #[command(after_help = "\
-Example:
-  reprise transfer kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
+Examples:
+  reprise transfer kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR
+  reprise transfer --to kaspasim:ADDRESS=1.5 --to kaspasim:ANOTHER=0.5 --deadline 10m --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Transfer(SendArgs),
-    /// Exit KAS from the key's account to an address of Kaspa
+    /// Exit KAS from the key's account to addresses of Kaspa
     ///
-    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi; the least is 0.2 KAS. The account is debited at
-    /// once, and the address is paid once a settlement carries the exit.
+    /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi; the least is 0.2 KAS. Several --to make one message,
+    /// of 8 exits at most: all take effect, or none. The account is debited at once, and the addresses are paid once a settlement
+    /// carries the exits.
     #[command(after_help = "\
-Example:
-  reprise exit kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR")]
+Examples:
+  reprise exit kaspasim:ADDRESS 1.5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR
+  reprise exit --to kaspasim:ADDRESS=1.5 --to kaspasim:ANOTHER=2 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY")]
     Exit(SendArgs),
+    /// Send one message of many steps, from a file: all of them take effect, or none
+    ///
+    /// The file is JSON. Its steps are transfers, exits and, for the collector of the rollup's price, collections, 128 at most with 8
+    /// exits and 7 other accounts; or one deposit. Amounts are as on the command line, in quotes:
+    ///
+    ///     {"deadline": "10m", "steps": [
+    ///       {"action": "transfer", "to": "kaspasim:ADDRESS", "amount": "1.5"},
+    ///       {"action": "exit", "to": "kaspasim:ADDRESS", "amount": "0.5"},
+    ///       {"action": "collect", "from": "ACCOUNT"}]}
+    ///
+    ///     {"steps": [{"action": "deposit", "to": "kaspasim:ADDRESS", "amount": "5", "least": "5"}]}
+    ///
+    /// `to` of a deposit, `least` and the deadline can be left away.
+    #[command(
+        verbatim_doc_comment,
+        after_help = "\
+Examples:
+  reprise send steps.json --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --dry-run
+  reprise send - --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --json"
+    )]
+    Send(FileArgs),
     /// Write, check and import the settled state of a rollup: for a directory that was lost, or somebody who joins late
     ///
     /// A node's directory holds what the L1 shows for a day or so only. A snapshot holds the state at a settled block. It can come
@@ -633,6 +662,10 @@ pub(crate) struct DepositArgs {
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) to: Option<String>,
 
+    /// The least that the account is to be credited: should the vault be paid less, the deposit is the key's own [default: any]
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) least: Option<String>,
+
     #[command(flatten)]
     pub(crate) sending: SendingArgs,
 }
@@ -640,15 +673,49 @@ pub(crate) struct DepositArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
     /// To whom: of a transfer an account's id or an address of Kaspa, of an exit an address of Kaspa
-    #[arg(value_name = "TO")]
-    pub(crate) to: String,
+    #[arg(value_name = "TO", requires = "amount", required_unless_present = "more")]
+    pub(crate) to: Option<String>,
 
     /// How much, in KAS
     #[arg(value_name = "AMOUNT")]
-    pub(crate) amount: String,
+    pub(crate) amount: Option<String>,
+
+    /// One more in the same message, after those named before: to whom, and how much
+    #[arg(id = "more", long = "to", value_name = "TO=AMOUNT")]
+    pub(crate) more: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
 
     #[command(flatten)]
     pub(crate) sending: SendingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// The file; - is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+
+    #[command(flatten)]
+    pub(crate) sending: SendingArgs,
+}
+
+/// What is said of a list of steps.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ListArgs {
+    /// The nonce of the message: how many of this account's took effect before [default: as the data directory or API has it, and those
+    /// that wait in the node's mempool]
+    #[arg(long, value_name = "N")]
+    pub(crate) nonce: Option<u64>,
+
+    /// Until when it may take effect: the DAA score of a block, or a time from now, such as 90s, 10m, 2h or 1d. A block after that
+    /// does nothing with it, and the nonce stays free [default: for ever]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) deadline: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -656,12 +723,11 @@ pub(crate) struct SendingArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 
-    /// The nonce of a transfer or exit: how many of this account's succeeded before [default: as the data directory or API has it,
-    /// and those that wait in the node's mempool]
-    #[arg(long, value_name = "N")]
-    pub(crate) nonce: Option<u64>,
+    /// Let coins go to an account id that the state does not have: an id has no checksum, and what a wrong one is given is lost
+    #[arg(long)]
+    pub(crate) new_account: bool,
 
-    /// Show the transactions, their mass and fee, and what the ledger will do; send nothing
+    /// Show the transactions, their mass and fee, and what the ledger will do, step by step; send nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 

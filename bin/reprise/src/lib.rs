@@ -18,7 +18,9 @@
 //! | `claims` | `reprise claims` |
 //! | `run` | `reprise run` |
 //! | `account` | `reprise account` |
-//! | `act` | `reprise deposit`, `transfer` and `exit` |
+//! | `message` | messages to the ledger, as users ask for them |
+//! | `foreseen` | what the ledger will do with a message |
+//! | `act` | `reprise deposit`, `transfer`, `exit` and `send` |
 //! | `amount` | amounts of KAS, as people write them |
 //! | `fleet` | the fleet of a run, as the settings name it |
 //! | `fleet_metrics` | the metrics of a fleet, sampled, and of a worker |
@@ -75,10 +77,14 @@ mod failure;
 mod fleet;
 #[cfg(feature = "fleet")]
 mod fleet_metrics;
+#[cfg(feature = "kaspa")]
+mod foreseen;
 #[cfg(feature = "fleet")]
 mod jobs;
 mod kaspa;
 mod ledger;
+#[cfg(feature = "kaspa")]
+mod message;
 mod metrics;
 mod new;
 mod observing;
@@ -178,8 +184,10 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::Transfer(args) => act::act(&Ask::Transfer(args), &settings, systems, cli.json),
         #[cfg(feature = "kaspa")]
         Command::Exit(args) => act::act(&Ask::Exit(args), &settings, systems, cli.json),
+        #[cfg(feature = "kaspa")]
+        Command::Send(args) => act::act(&Ask::Send(args), &settings, systems, cli.json),
         #[cfg(not(feature = "kaspa"))]
-        Command::Deposit(_) | Command::Transfer(_) | Command::Exit(_) => kaspa::absent(),
+        Command::Deposit(_) | Command::Transfer(_) | Command::Exit(_) | Command::Send(_) => kaspa::absent(),
         #[cfg(feature = "kaspa")]
         Command::Claims(args) => {
             claims::claims(args, &settings, &choose::backend(&settings, systems)?, cli.json)

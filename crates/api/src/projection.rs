@@ -16,6 +16,7 @@ use reprise_model::scheduled::ScheduledBlock;
 use reprise_node::accounting::{Account, Accounts, Times};
 use reprise_node::event::PipelineEvent;
 use reprise_node::health;
+use reprise_node::states::{SettledState, States};
 use reprise_store::explanation::place_of;
 
 use crate::view::{
@@ -96,6 +97,9 @@ pub struct Projection {
     times: Times,
     fork_times: HashMap<u32, Times>,
     proving: HashSet<StatementId>,
+    /// The checkpoint of the last settlement's carrier, and up to where it settles the canonical chain, as the states say it: also where
+    /// these blocks are no longer kept.
+    last_settled: Option<(u64, u64)>,
 }
 
 impl Projection {
@@ -112,6 +116,7 @@ impl Projection {
             times: Times::default(),
             fork_times: HashMap::new(),
             proving: HashSet::new(),
+            last_settled: None,
         }
     }
 
@@ -189,7 +194,7 @@ impl Projection {
                     (state == BundleState::Proved).then_some(BundleState::Submitted)
                 });
             }
-            PipelineEvent::States(states) => self.view.states = Some(states.clone()),
+            PipelineEvent::States(states) => self.on_states(states, at_ms),
             PipelineEvent::Debts(debts) => self.view.owed.follow(debts),
             PipelineEvent::Health(health) => {
                 self.tick(at_ms);
@@ -296,6 +301,7 @@ impl Projection {
 
     fn orphaned(&mut self, block: &BatchMetadata) {
         let hash = block.block_hash();
+        self.last_settled.take_if(|(carrier, _)| *carrier >= block.checkpoint.0);
         self.change_block(&hash, |block, seq, at_ms| {
             block.canonical = false;
             block.orphaned = true;
@@ -555,10 +561,32 @@ impl Projection {
         }
     }
 
+    /// The states say where the last settlement ends.
+    fn on_states(&mut self, states: &Arc<States>, at_ms: u64) {
+        self.view.states = Some(states.clone());
+        let Some(SettledState { state, settlement: Some(it), carrier: Some(carrier) }) = &states.settled
+        else {
+            return;
+        };
+        let end = state.checkpoint.0;
+        self.last_settled = Some((carrier.0, end));
+        let key = (carrier.0, it.block, it.statement);
+        if self.view.settlements.get(&key).is_some_and(|kept| kept.end_checkpoint.is_none()) {
+            self.tick(at_ms);
+            let seq = self.view.seq;
+            if let Some(kept) = self.view.settlements.get_mut(&key) {
+                let kept = Arc::make_mut(kept);
+                (kept.end_checkpoint, kept.changed) = (Some(end), seq);
+            }
+        }
+        self.settle();
+    }
+
     /// Notes up to where the canonical chain is settled.
     fn settle(&mut self) {
-        let mut settlements = self.view.settlements.values().rev().filter(|settlement| settlement.canonical);
-        self.view.settled = settlements.find_map(|settlement| settlement.end_checkpoint);
+        let settlements = self.view.settlements.values().filter(|settlement| settlement.canonical);
+        let last = self.last_settled.map(|(_, end)| end);
+        self.view.settled = settlements.filter_map(|settlement| settlement.end_checkpoint).max().max(last);
     }
 
     /// The canonical chain shows the settlement of a bundle, or does so no more.

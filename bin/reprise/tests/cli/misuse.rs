@@ -235,16 +235,46 @@ fn what_would_lose_a_users_money_is_refused_with_advice() {
     let lane = [&node[..], &["--covenant", COVENANT]].concat();
     let whole = [&lane[..], &["--key-file", &key]].concat();
     let (id, foreign) = ("5a".repeat(32), ["--deposit", "unspendable"]);
+    let address = "kaspasim:pqrswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswpc8qurswlzhtueaj";
+    let (one, two) = (format!("{id}=1"), format!("{id}=0"));
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let step = format!(r#"{{"action": "transfer", "to": "{id}", "amount": "1"}}"#);
+    let good = file("good.json", &format!(r#"{{"steps": [{step}, {step}]}}"#));
+    let dated = file("dated.json", &format!(r#"{{"deadline": "1h", "steps": [{step}]}}"#));
+    let mixed =
+        file("mixed.json", &format!(r#"{{"steps": [{step}, {{"action": "deposit", "amount": "1"}}]}}"#));
+    let deposit = file("deposit.json", r#"{"steps": [{"action": "deposit", "amount": "1"}]}"#);
+    let absent = dir.path().join("absent.json").display().to_string();
     for (args, settings, code, word) in [
         (&["deposit", "1"][..], vec![], 2, "kaspa:ws://HOST:PORT"),
         (&["deposit", "1"], [&node[..], &["--key-file", &key]].concat(), 2, "would never come back"),
         (&["deposit", "1"], lane.clone(), 2, "--key-file"),
         (&["deposit", "one"], whole.clone(), 2, "up to eight decimals"),
         (&["deposit", "0.1"], whole.clone(), 2, "storage mass"),
+        (&["deposit", "1", "--least", "2"], whole.clone(), 2, "credited to the own account instead"),
         (&["deposit", "1"], [&whole[..], &foreign].concat(), 2, "no covenant guards this address"),
-        (&["exit", &id, "0.19999999"], whole.clone(), 2, "the least is"),
+        (&["exit", address, "0.19999999"], whole.clone(), 2, "the least is"),
+        (&["exit", &id, "1"], whole.clone(), 2, "to an address of Kaspa, not to an account"),
         (&["transfer", &id, "0"], whole.clone(), 2, "does nothing"),
+        (&["transfer", &id], whole.clone(), 2, "<AMOUNT>"),
+        (&["transfer"], whole.clone(), 2, "<TO>"),
+        (&["transfer", &id, "1", "--to", &id], whole.clone(), 2, "say TO=AMOUNT"),
+        (&["transfer", "--to", &one, "--to", &two], whole.clone(), 2, "step 2: a transfer of nothing"),
+        (&["transfer", &id, "1", "--deadline", "soon"], whole.clone(), 2, "no deadline"),
         (&["transfer", &id, "1", "--api", "127.0.0.1:1"], whole.clone(), 2, "http://HOST:PORT"),
+        (&["send", &mixed], whole.clone(), 2, "send the deposit alone"),
+        (&["send", &dated, "--deadline", "2h"], whole.clone(), 2, "leave one away"),
+        (&["send", &deposit, "--nonce", "3"], whole.clone(), 2, "a deposit has no nonce"),
+        (&["send", &absent], whole.clone(), 2, "absent.json"),
+        (&["send", "-"], whole.clone(), 2, "-: EOF"),
+        // And what can be wanted needs the node.
+        (&["send", &good], whole.clone(), 1, "no connection to ws://127.0.0.1:1"),
+        (&["transfer", &id, "1", "--to", &one, "--deadline", "10m"], whole.clone(), 1, "no connection to"),
+        (&["exit", address, "1"], whole.clone(), 1, "no connection to"),
         // And what can be wanted needs the node.
         (&["transfer", &id, "1"], whole, 1, "no connection to ws://127.0.0.1:1"),
     ] {

@@ -77,7 +77,17 @@ fn assert_sound(view: &View, window: Window) {
         assert!(carrier.is_none_or(|carrier| carrier.canonical == settlement.canonical));
         let confirmed = view.confirmed(settlement);
         assert_eq!(confirmed.confirmations > 0, settlement.canonical);
+        if settlement.canonical && settlement.end_checkpoint.is_some() {
+            let end = view.block(&settlement.end_block.0);
+            let is_below =
+                |end: &Arc<view::Block>| end.canonical && end.checkpoint <= settlement.carrier_checkpoint;
+            assert!(end.is_none_or(is_below), "{settlement:?} ends in {end:?}");
+        }
     }
+    // Where none is kept any more, the last that was kept counts.
+    let settling = view.settlements.values().filter(|settlement| settlement.canonical);
+    let settled = settling.filter_map(|settlement| settlement.end_checkpoint).max();
+    assert!(settled.is_none() || view.settled == settled, "{settled:?} {:?}", view.settled);
 }
 
 /// A transaction has come as far as its last step, through all before it, and what is off the chain is not settled.
@@ -285,19 +295,29 @@ impl Overheard {
 
     /// The next block on the tip carries a settlement that ends in a block.
     fn carry(&mut self, statement: StatementId, end_block: BlockHash) -> &View {
+        self.carry_all(&[(statement, end_block)])
+    }
+
+    /// The next block on the tip carries these settlements, each ending in a block.
+    fn carry_all(&mut self, settlements: &[(StatementId, BlockHash)]) -> &View {
         let (mut added, mut scheduled) = self.last.clone().unwrap();
         let parent = added.metadata;
         let checkpoint = Checkpoint(parent.checkpoint.0 + 1);
         let (block_hash, parent_hash) = (BlockHash([checkpoint.0 as u8; 32]), parent.block_hash());
         let block = ChainBlockMetadata { block_hash, parent_hash, ..parent.block };
-        let settlement = ObservedSettlement { statement, end_block, ..self.settlement.clone().unwrap() };
+        let like = self.settlement.clone().unwrap();
+        let settlements = settlements.iter().map(|(statement, end_block)| ObservedSettlement {
+            statement: *statement,
+            end_block: *end_block,
+            ..like.clone()
+        });
         added.metadata = BatchMetadata { checkpoint, block, ..parent };
         added.returning = false;
         added.block = ChainBlock {
             metadata: block,
             accepted: vec![],
             lane_proof: None,
-            settlements: vec![settlement],
+            settlements: settlements.collect(),
             claims: vec![],
         };
         scheduled.metadata = added.metadata;
@@ -332,6 +352,36 @@ fn a_settlement_that_ends_in_a_block_of_another_fork_settles_nothing() {
     let view = node.watched.projection.view();
     let settlements = view.settlements.values().filter(|it| it.end_checkpoint.is_some()).count();
     assert!(settlements > 0, "the run's own settlements have their ends");
+}
+
+#[test]
+fn a_reorg_past_a_settlement_takes_back_what_it_settled_and_the_flip_back_settles_it_again() {
+    let mut watched = Watched::new(1, Window::default());
+    run(flip(), &Setup::default(), &mut watched);
+    let mut settled: Vec<_> = watched.views.iter().map(|view| view.settled).collect();
+    settled.dedup();
+    assert!(settled.windows(2).any(|pair| pair[1] < pair[0]), "{settled:?}");
+    assert_eq!(settled.last(), settled.iter().max(), "{settled:?}");
+    for view in &watched.views {
+        assert_sound(view, Window::default());
+    }
+}
+
+#[test]
+fn of_two_settlements_in_one_block_the_chain_is_settled_up_to_the_further_end() {
+    let mut node = Overheard::flip();
+    let before = node.watched.projection.view().clone();
+    let mut ends: Vec<_> = before.blocks.values().filter(|block| block.canonical).collect();
+    ends.sort_by_key(|block| std::cmp::Reverse(block.checkpoint));
+    let (further, nearer) = (ends[0], ends[1]);
+    // Whatever their names are.
+    for [first, second] in [[1, 2], [4, 3]] {
+        let view = node.carry_all(&[
+            (StatementId([first; 32]), nearer.hash.0),
+            (StatementId([second; 32]), further.hash.0),
+        ]);
+        assert_eq!(view.settled, Some(further.checkpoint));
+    }
 }
 
 #[test]
@@ -376,5 +426,6 @@ proptest! {
         let last = watched.projection.view();
         prop_assert_eq!(last.counts.proofs_after_flip, 0);
         prop_assert_eq!(last.counts.reorgs, report.reorgs);
+        prop_assert_eq!(last.settled.unwrap_or(0), report.settled_checkpoint);
     }
 }

@@ -138,6 +138,7 @@ describe("the page", () => {
     // In the middle of the flip back seven have left, and five have not returned yet.
     assert.deepEqual([flipped, orphaned], [5, 12]);
     assert.ok(proving > 20);
+    console.log(`# ${last + 1} moments are what the API says`);
     assert.deepEqual(wide.faults, []);
   });
 
@@ -219,7 +220,8 @@ describe("the page", () => {
   it("opens a row of silent blocks where it is asked to, and keeps it open", async () => {
     const node = await start();
     await node.until("the run has ended");
-    const page = await open(node.url);
+    // Wide enough for all of them: the columns beyond the edges are not drawn.
+    const page = await open(node.url, { width: 2600 });
     await page.waitForSelector(".block.run");
     const before = await drawn(page), count = (await page.$$(".block")).length;
     const hashes = await page.evaluate(() => document.querySelector(".block.run").dataset.hashes.split(" "));

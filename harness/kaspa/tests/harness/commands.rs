@@ -166,6 +166,22 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     program.settled(&mut simnet, USER, 350_000_000, 1).await;
     program.settled(&mut simnet, OTHER, 150_000_000, 0).await;
 
+    // A second message goes out while the first waits in the mempool: no block is mined between them.
+    let alone = |args: &[&str]| {
+        let output = program.command(args, USER).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()
+    };
+    let first = alone(&["transfer", &to, "0.1", "--no-wait"]);
+    let (one, two) = (format!("{to}=0.1"), format!("{to}=0.3"));
+    let second = alone(&["transfer", "--to", &one, "--to", &two, "--deadline", "1h", "--no-wait"]);
+    assert_eq!((&first["nonce"], &second["nonce"]), (&Value::from(1), &Value::from(2)), "{second}");
+    let then: Vec<_> = second["steps"].as_array().unwrap().iter().map(|step| &step["balance_then"]).collect();
+    assert_eq!(then, [&Value::from(170_000_000), &Value::from(200_000_000)]);
+    program.settled(&mut simnet, USER, 300_000_000, 3).await;
+    program.settled(&mut simnet, OTHER, 200_000_000, 0).await;
+
     let me = user.address(Prefix::Simnet).to_string();
     let foreign = other.address(Prefix::Mainnet).to_string();
     let vault = claim::vault(simnet.lane.covenant).unwrap();
@@ -173,6 +189,7 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     for (args, word) in [
         (["exit", &me, "0.1"], "the least is"),
         (["exit", &me, "100"], "holds"),
+        (["transfer", &"5a".repeat(32), "1"], "--new-account"),
         (["transfer", &me, "1"], "own account"),
         (["transfer", &foreign, "1"], "another network"),
         (["exit", &vault, "1"], "the vault"),
@@ -184,10 +201,27 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
         assert!(said.contains(word), "{args:?}: {said}");
     }
 
-    // To an address that never acted on the lane.
+    let past = program.run(&mut simnet, &["transfer", &to, "1", "--deadline", "1"], USER).await;
+    assert_eq!(past.status.code(), Some(2));
+
+    // A file of steps, all or none: to an address that never acted on the lane, and a transfer.
     let never = key(NEVER_ACTED).unwrap();
-    program.json(&mut simnet, &["exit", &never.address(Prefix::Simnet).to_string(), "1"], USER).await;
-    program.settled(&mut simnet, USER, 250_000_000, 2).await;
+    let file = program.home.path().join("steps.json");
+    let steps = |amount: &str| {
+        format!(
+            r#"{{"steps": [{{"action": "exit", "to": "{}", "amount": "1"}}, {{"action": "transfer", "to": "{to}", "amount": "{amount}"}}]}}"#,
+            never.address(Prefix::Simnet)
+        )
+    };
+    std::fs::write(&file, steps("2.5")).unwrap();
+    let send = ["send", file.to_str().unwrap()];
+    let output = program.run(&mut simnet, &send, USER).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("step 2: the steps before it leave 2 KAS"), "{said}");
+    std::fs::write(&file, steps("0.5")).unwrap();
+    program.json(&mut simnet, &send, USER).await;
+    program.settled(&mut simnet, USER, 150_000_000, 4).await;
+    program.settled(&mut simnet, OTHER, 250_000_000, 0).await;
     program.paid(&mut simnet, &never, KASPA).await;
 }
 
