@@ -58,6 +58,20 @@ pub enum Mutation {
     FloorShared,
     /// A frame of a log is believed by its head, whatever its body is.
     TornRecordBelieved,
+    /// The covenant takes a settlement whatever its proof is.
+    SettleUnproven,
+    /// A reorg does not undo the payment of an exit.
+    PaidForEver,
+    /// An exit that is paid is owed all the same.
+    OwedTwice,
+    /// Who begins with a snapshot forgets the oldest settlement that owes exits.
+    ForgetExit,
+    /// Who begins with a snapshot does not tell its payer what is owed.
+    OwedUntold,
+    /// A slot that is taken does not hold another resource.
+    SlotHoldsOne,
+    /// A snapshot is taken for the chain's own before the chain has shown its settlement.
+    SnapshotUnconfirmed,
 }
 
 impl Mutation {
@@ -71,7 +85,7 @@ impl Mutation {
     ];
 
     /// Those that a simulated world must show.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
         Self::DeleteOnReorg,
@@ -91,6 +105,13 @@ impl Mutation {
         Self::CutWithoutLock,
         Self::FloorShared,
         Self::TornRecordBelieved,
+        Self::SettleUnproven,
+        Self::PaidForEver,
+        Self::OwedTwice,
+        Self::ForgetExit,
+        Self::OwedUntold,
+        Self::SlotHoldsOne,
+        Self::SnapshotUnconfirmed,
     ];
 
     /// Those of the follower of a live L1, which no simulated world has.
