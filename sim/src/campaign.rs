@@ -41,6 +41,8 @@ pub struct Totals {
     pub hits: u64,
     /// Settlements on the chains at their ends.
     pub settlements: u64,
+    /// Exits paid on the chains at their ends.
+    pub exits_paid: u64,
     /// How many accepted transactions had each outcome, over all forks.
     pub outcomes: BTreeMap<u32, u64>,
     /// In how many worlds the first machine's health gave each reason.
@@ -203,6 +205,7 @@ impl Totals {
             sums.statements += outcome.statements;
             sums.hits += outcome.counts.hits;
             sums.settlements += outcome.settled.len() as u64;
+            sums.exits_paid += outcome.exits_paid;
             for (code, count) in &outcome.outcomes {
                 *sums.outcomes.entry(*code).or_default() += count;
             }

@@ -17,6 +17,9 @@
 //! | a world does not depend on its host: no receipt names one | a store's write |
 //! | a valid proof that comes late is kept | a proof's begin |
 //! | a snapshot that is believed is, to the byte, one that was written | a start after a directory was lost |
+//! | what was paid in is what accounts hold, what is owed and what is paid out, to the sompi | [`crate::vault`], after every step |
+//! | the payer is told what is owed, at once; what is owed is what is settled and not paid | the same |
+//! | nothing is proved, submitted or kept over a snapshot before the chain has shown its settlement | a proof's begin, a submission |
 //! | a queue stays within its bound | a change of the queue |
 //! | health names what the L1 does to the node, and nothing that has ended | [`crate::conditions`], after each input |
 //! | settlements are gapless, and their roots those of a plain execution | [`crate::l1`] |
@@ -40,6 +43,7 @@ use reprise_store::port::{
 };
 
 use crate::conditions::HealthChecker;
+use crate::vault::ValueChecker;
 
 /// The checker of a machine, over all its processes.
 pub struct Checker {
@@ -82,6 +86,10 @@ pub struct Checker {
     notes: Option<Vec<String>>,
     /// Judges what the health says of the L1.
     pub health: HealthChecker,
+    /// Judges what the node makes of the vault's coins.
+    pub value: ValueChecker,
+    /// Whether the process began with a snapshot that a founder has forged.
+    pub is_deceived: bool,
     /// Whether an operator must act: a statement was given up.
     pub given_up: bool,
     /// The counts.
@@ -146,9 +154,11 @@ pub fn lock(checker: &SharedChecker) -> MutexGuard<'_, Checker> {
 
 impl Checker {
     /// A new checker of a machine with these bounds.
-    pub fn new(permits: usize, jobs_max: usize, cache: bool) -> Self {
+    pub fn new(permits: usize, jobs_max: usize, cache: bool, value: ValueChecker) -> Self {
         Self {
             cache,
+            value,
+            is_deceived: false,
             store: None,
             rotten: false,
             permits,
@@ -173,6 +183,21 @@ impl Checker {
             given_up: false,
             counts: Counts::default(),
         }
+    }
+
+    /// How much of everything it holds.
+    pub fn holds(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("heights", self.heights.len()),
+            ("acknowledged", self.acknowledged.len()),
+            ("excused", self.excused.len()),
+            ("late", self.late.len()),
+            ("begun", self.begun.len()),
+            ("pruned", self.pruned.len()),
+            ("orphaned", self.orphaned.len()),
+            ("fresh", self.fresh.len()),
+            ("back", self.back.len()),
+        ]
     }
 
     /// The invariants broken so far.
@@ -370,6 +395,7 @@ impl Checker {
 
 impl Observer for Checker {
     fn on_event(&mut self, event: &PipelineEvent) {
+        self.value.hears(event);
         match event {
             PipelineEvent::Chain { event, .. } => {
                 for added in &event.added {
@@ -395,6 +421,7 @@ impl Observer for Checker {
             }
             PipelineEvent::Proving(order, _) => {
                 self.note("proving", &order.id.0);
+                self.judge_deceit(order.id);
                 self.on_proving(order.id);
             }
             PipelineEvent::Proved { order, failure, .. } => {
@@ -415,7 +442,10 @@ impl Observer for Checker {
                 self.late.remove(&order.id);
                 self.note("stored", &order.id.0);
             }
-            PipelineEvent::Submitted(id) => self.note("submitted", &id.0),
+            PipelineEvent::Submitted(id) => {
+                self.note("submitted", &id.0);
+                self.judge_deceit(*id);
+            }
             PipelineEvent::Lost(id) => self.note("lost", &id.0),
             PipelineEvent::Settled(settlement) => {
                 self.health.relieved();
@@ -433,6 +463,13 @@ impl Observer for Checker {
 }
 
 impl Checker {
+    /// What is done is done over a state that the L1 has confirmed.
+    fn judge_deceit(&mut self, id: StatementId) {
+        if self.is_deceived {
+            self.broken("nothing is done over a snapshot that the chain has not confirmed", id);
+        }
+    }
+
     fn on_health(&mut self, health: &Health) {
         self.health.says(health);
         for reason in health.reasons() {

@@ -11,20 +11,23 @@ use reprise_chain::dev::DevChain;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::Overlay;
 use reprise_chain::recording::Lane;
-use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedSettlement};
+use reprise_model::block::{ChainBlock, ChainBlockMetadata, ObservedClaim, ObservedSettlement};
 use reprise_model::context::BlockContext;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::exit::Exit;
+use reprise_model::hash::Hasher;
 use reprise_model::journal::Outcome;
 use reprise_model::processor::Processor;
-use reprise_model::transaction::LaneTransaction;
 use reprise_node::oracle::Oracle;
 use reprise_node::traffic::{Draft, State, Traffic};
 use reprise_node::violation::Violation;
 
 use reprise_node::rng::Rng;
 
+use crate::strangers::{Paying, Strangers};
 use crate::track::Track;
+use crate::vault::{self, Books, Content, SharedPayer};
 
 /// What a workload must keep.
 pub const NO_PANIC: &str = "the workload does not panic";
@@ -51,6 +54,8 @@ pub struct L1 {
     settled_before: Vec<(Digest, Digest)>,
     processor: Arc<dyn Processor>,
     traffic: Arc<dyn Traffic>,
+    /// Whether the workload's values hold coins of the vault.
+    holds_coins: bool,
     /// The state after each block, over which transactions are drawn.
     states: HashMap<BlockHash, State>,
     /// The settlements of each block that was ever canonical.
@@ -67,7 +72,23 @@ pub struct L1 {
     /// Tips that were canonical once, to flip back to.
     left: Vec<BlockHash>,
     /// Lane transactions of the last blocks, for other forks to accept too.
-    recent: Vec<(BlockHash, LaneTransaction)>,
+    recent: Vec<(BlockHash, Paying)>,
+    /// What blocks that accept something do to the vault.
+    contents: HashMap<BlockHash, Content>,
+    /// The claims of each block that was ever canonical and has any: a block's content is fixed when it first joins.
+    claims: HashMap<BlockHash, Vec<ObservedClaim>>,
+    /// The books after each block that was ever canonical.
+    books: HashMap<BlockHash, Arc<Books>>,
+    /// The hash of settlements and claims.
+    hasher: Arc<dyn Hasher>,
+    /// Who has exits paid.
+    payers: Vec<SharedPayer>,
+    /// The draws of payers.
+    paying: Rng,
+    /// Which strangers there are: squatters, and senders of odd payloads.
+    strangers: [bool; 2],
+    /// Their draws.
+    strange: Rng,
     /// Broken invariants of the covenant.
     pub violations: Vec<Violation>,
     /// Changes of the canonical chain that removed blocks.
@@ -93,6 +114,8 @@ impl L1 {
         seed: u64,
         miners: u64,
         (processor, traffic): (Arc<dyn Processor>, Arc<dyn Traffic>),
+        (strangers, holds_coins): ([bool; 2], bool),
+        hasher: Arc<dyn Hasher>,
         oracle: Oracle,
         genesis: (Digest, Digest),
         overlay: Overlay,
@@ -106,6 +129,7 @@ impl L1 {
             settled_before: vec![],
             processor,
             traffic,
+            holds_coins,
             states: HashMap::from([(root, State::default())]),
             settled: HashMap::new(),
             judged: VecDeque::from([Judged { state: genesis, count: 0, end: None }]),
@@ -117,6 +141,14 @@ impl L1 {
             mined_us: HashMap::new(),
             left: vec![],
             recent: vec![],
+            contents: HashMap::new(),
+            claims: HashMap::new(),
+            books: HashMap::from([(root, Arc::default())]),
+            hasher,
+            payers: vec![],
+            paying: Rng::of(seed, "payers"),
+            strangers,
+            strange: Rng::of(seed, "strangers"),
             violations: vec![],
             reorgs: 0,
             flips: 0,
@@ -134,6 +166,40 @@ impl L1 {
     /// The covenant, for a sink to submit to.
     pub fn overlay(&self) -> Arc<Mutex<Overlay>> {
         self.overlay.clone()
+    }
+
+    /// One more has exits paid.
+    pub fn pays(&mut self, payer: SharedPayer) {
+        self.payers.push(payer);
+    }
+
+    /// The books after a block that was ever canonical.
+    pub fn books(&self, block: &BlockHash) -> Option<&Books> {
+        self.books.get(block).map(AsRef::as_ref)
+    }
+
+    /// The books after the canonical tip.
+    pub fn books_at_tip(&self) -> Option<&Books> {
+        self.books(&self.canonical.tip().1)
+    }
+
+    /// The exits that a block makes.
+    pub fn exits(&self, block: &BlockHash) -> &[Exit] {
+        self.contents.get(block).map_or(&[], |content| &content.exits)
+    }
+
+    /// How much of everything it holds.
+    pub fn holds(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("headers", self.heights.len()),
+            ("canonical blocks", self.canonical.blocks().count()),
+            ("states", self.states.len()),
+            ("settled blocks", self.settled.len()),
+            ("contents", self.contents.len()),
+            ("books", self.books.len()),
+            ("tips that were left", self.left.len()),
+            ("settlements before", self.settled_before.len()),
+        ]
     }
 
     /// Time passes.
@@ -202,6 +268,9 @@ impl L1 {
             self.states.remove(&block);
             self.settled.remove(&block);
             self.mined_us.remove(&block);
+            self.contents.remove(&block);
+            self.claims.remove(&block);
+            self.books.remove(&block);
         }
         let chain = &self.chain;
         self.left.retain(|tip| chain.block(tip).is_some());
@@ -217,7 +286,8 @@ impl L1 {
     /// A block as the first miner shows it, with its settlements.
     pub fn shown(&self, block: &BlockHash) -> Option<ChainBlock> {
         let settlements = self.settled.get(block).cloned().unwrap_or_default();
-        Some(ChainBlock { settlements, ..self.chain.block(block)?.clone() })
+        let claims = self.claims.get(block).cloned().unwrap_or_default();
+        Some(ChainBlock { settlements, claims, ..self.chain.block(block)?.clone() })
     }
 
     /// The state root of a sequential execution of the canonical chain.
@@ -248,27 +318,35 @@ impl L1 {
         let count = if busy { 1 + self.rng.among(0..4) } else { 0 };
         let context = self.chain.context_on(&parent);
         let ancestors = if count > 0 { self.ancestors(parent, 40) } else { HashSet::new() };
-        let mut accepted: Vec<LaneTransaction> = vec![];
+        let mut accepted: Vec<Paying> = vec![];
+        let mut content = Content::default();
         for _ in 0..count {
             let shared = if self.rng.percent(35) { self.shared(&ancestors, &accepted) } else { None };
-            let transaction = match shared {
+            let sent = match shared {
                 Some(shared) => shared,
                 None => {
                     let Draft { by, message, deposit } = self.traffic.draw(&mut self.rng, &state);
-                    self.chain.transaction(&by, &message, deposit)
+                    Paying { transaction: self.chain.transaction(&by, &message, deposit), paid: deposit }
                 }
             };
-            self.apply(&mut state, context, &transaction);
-            accepted.push(transaction);
+            self.apply(&mut state, context, &sent, &mut content);
+            accepted.push(sent);
         }
-        let fresh = accepted.clone();
-        let block = self.chain.mine(parent, self.mined, accepted);
+        for sent in self.strangers(busy, &mut state, context, &mut content) {
+            accepted.push(sent);
+        }
+        let transactions = accepted.iter().map(|sent| sent.transaction.clone()).collect();
+        let block = self.chain.mine(parent, self.mined, transactions);
+        if !accepted.is_empty() {
+            content.balances = state.iter().map(|(_, value)| vault::coins(value)).sum();
+            self.contents.insert(block, content);
+        }
         self.mined += 1;
         let height = self.height(&block);
         self.heights.extend(height.map(|height| (height, block)));
         self.mined_us.insert(block, self.now_us);
         self.states.insert(block, state);
-        self.recent.extend(fresh.into_iter().map(|transaction| (block, transaction)));
+        self.recent.extend(accepted.into_iter().map(|sent| (block, sent)));
         let old = self.recent.len().saturating_sub(64);
         self.recent.drain(..old);
         block
@@ -279,16 +357,38 @@ impl L1 {
         std::iter::successors(Some(from), parent).take(count).collect()
     }
 
-    /// A transaction that another fork has accepted and this one has not.
-    fn shared(
+    /// What strangers send in a busy block.
+    fn strangers(
         &mut self,
-        ancestors: &HashSet<BlockHash>,
-        accepted: &[LaneTransaction],
-    ) -> Option<LaneTransaction> {
-        let same = |a: &LaneTransaction, b: &LaneTransaction| a.payload == b.payload && a.rest == b.rest;
+        busy: bool,
+        state: &mut State,
+        context: BlockContext,
+        content: &mut Content,
+    ) -> Vec<Paying> {
+        let mut sent = vec![];
+        for (at, most) in [(0, 4), (1, 7)] {
+            if !busy || !self.strangers[at] || !self.strange.percent(40) {
+                continue;
+            }
+            for _ in 0..self.strange.among(1..most) {
+                let mut strangers = Strangers { chain: &self.chain, state, rng: &mut self.strange };
+                let next = if at == 0 { strangers.squat() } else { strangers.odd() };
+                self.apply(state, context, &next, content);
+                sent.push(next);
+            }
+        }
+        sent
+    }
+
+    /// A transaction that another fork has accepted and this one has not.
+    fn shared(&mut self, ancestors: &HashSet<BlockHash>, accepted: &[Paying]) -> Option<Paying> {
+        let same = |a: &Paying, b: &Paying| {
+            let (a, b) = (&a.transaction, &b.transaction);
+            a.payload == b.payload && a.rest == b.rest
+        };
         let here: Vec<_> =
             self.recent.iter().filter(|(block, _)| ancestors.contains(block)).map(|(_, tx)| tx).collect();
-        let elsewhere: Vec<LaneTransaction> = self
+        let elsewhere: Vec<Paying> = self
             .recent
             .iter()
             .filter(|(block, tx)| {
@@ -303,9 +403,10 @@ impl L1 {
 
     /// Executes a transaction over the state from which the next one is drawn. A panic of the workload is a broken invariant:
     /// natively it is an outcome, and in a guest it ends the proof.
-    fn apply(&mut self, state: &mut State, context: BlockContext, transaction: &LaneTransaction) {
+    fn apply(&mut self, state: &mut State, context: BlockContext, sent: &Paying, content: &mut Content) {
+        let Paying { transaction, paid } = sent;
         let (processor, rollup) = (self.processor.as_ref(), self.chain.rollup());
-        let outcome = state.apply(processor, &rollup, context, transaction);
+        let (outcome, exits) = state.effects(processor, &rollup, context, transaction);
         let read = transaction.read(&rollup);
         let declare = || processor.declare(&read.message, &read.facts);
         let declared = transaction.is_too_long() || catch_unwind(AssertUnwindSafe(declare)).is_ok();
@@ -313,6 +414,9 @@ impl L1 {
             let message: String = read.message.iter().map(|byte| format!("{byte:02x}")).collect();
             self.broken(NO_PANIC, format!("the message {message} by {}", read.facts.authority));
         }
+        content.paid_in += paid;
+        content.lost += if transaction.is_too_long() { *paid } else { 0 };
+        content.exits.extend(exits);
         *self.outcomes.entry(outcome).or_default() += 1;
     }
 
@@ -395,10 +499,67 @@ impl L1 {
         for block in event.added {
             self.oracle.execute(&block);
             let hash = block.metadata.block_hash;
-            self.judge(&block.settlements);
-            self.settled.insert(hash, block.settlements);
+            let settled_before = self.judged.back().and_then(|judged| judged.end);
             self.canonical.push(hash);
+            self.judge(&block.settlements);
+            if !self.books.contains_key(&hash) {
+                self.keep_books(&block, settled_before);
+            }
+            self.settled.insert(hash, block.settlements);
         }
+    }
+
+    /// A block joins for the first time: what it does to the vault, and which claims land in it.
+    fn keep_books(&mut self, block: &ChainBlock, settled_before: Option<u64>) {
+        let ChainBlockMetadata { block_hash: hash, parent_hash, .. } = block.metadata;
+        let Some(mut books) = self.books.get(&parent_hash).cloned() else { return };
+        if let Some(content) = self.contents.get(&hash) {
+            Arc::make_mut(&mut books).accept(content);
+        }
+        let mut from = settled_before.map_or(0, |end| end + 1);
+        for settlement in &block.settlements {
+            let Some(end) = self.height(&settlement.end_block) else { continue };
+            let covered = (from..=end).filter_map(|height| self.canonical.at(height));
+            let exits = covered.flat_map(|block| self.exits(block)).copied().collect();
+            from = end + 1;
+            let hasher = self.hasher.clone();
+            if !Arc::make_mut(&mut books).settle(hasher.as_ref(), settlement, hash, exits) {
+                self.broken("the exits of a settlement are those of a plain execution", settlement.statement);
+            }
+        }
+        let claims = self.land(&mut books);
+        if !claims.is_empty() {
+            self.claims.insert(hash, claims);
+        }
+        if self.holds_coins
+            && let Err(why) = books.judge()
+        {
+            self.broken(vault::CONSERVED, why);
+        }
+        self.books.insert(hash, books);
+    }
+
+    /// The claims that land in a new block: what payers send, as far as the covenant pays it, and what strangers do.
+    fn land(&mut self, books: &mut Arc<Books>) -> Vec<ObservedClaim> {
+        let mut landed = vec![];
+        for payer in &self.payers {
+            let payer = vault::lock(payer);
+            if payer.owed.is_empty() || !self.paying.percent(50) {
+                continue;
+            }
+            for claim in payer.sends(self.hasher.as_ref(), &mut self.paying) {
+                if !Arc::make_mut(books).pay(self.hasher.as_ref(), &claim) {
+                    break;
+                }
+                landed.push(claim);
+            }
+        }
+        // Of another rollup, or of a founder who had an output of his own beside the covenant's: nobody's exits are paid by it.
+        if self.strangers[0] && self.strange.percent(10) {
+            let (chain, state) = (&self.chain, &State::default());
+            landed.push(Strangers { chain, state, rng: &mut self.strange }.claim());
+        }
+        landed
     }
 
     /// Checks that the settlements of the next canonical block go on from the last ones and agree with a sequential execution.

@@ -11,6 +11,8 @@
 //! | [`scenario`] | the parameters of a world, drawn from its seed |
 //! | [`world`] | one queue of events, and their effects |
 //! | [`l1`] | miners, forks, a covenant, a sequential execution |
+//! | [`strangers`] | squatters, and senders of odd payloads |
+//! | [`vault`] | what the covenant holds, whose it is, and who has exits paid |
 //! | [`track`] | one chain by height |
 //! | [`machine`] | a process with the real pipeline, with an executor in simulated time |
 //! | [`prover`] | a mock prover that fails on request |
@@ -33,5 +35,7 @@ pub mod machine;
 pub mod prover;
 pub mod scenario;
 pub mod sizing;
+pub mod strangers;
 pub mod track;
+pub mod vault;
 pub mod world;

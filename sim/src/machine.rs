@@ -11,10 +11,14 @@ use std::time::Duration;
 use reprise_chain::event::SourceEvent;
 use reprise_chain::overlay::Overlay;
 use reprise_disk::data_dir::LockError;
+use reprise_ledger::Account;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::{ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
+use reprise_model::exit::{self, AMOUNT_MIN, Exit, Payee, ScriptClass};
+use reprise_model::hash::Blake3;
+use reprise_model::journal::Journal as _;
 use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::StatementId;
@@ -40,7 +44,9 @@ use crate::l1::L1;
 use crate::prover::{Prover, ProverFault};
 use crate::scenario::{Fault, Faults, Scenario};
 use crate::track::Track;
+use crate::vault::{self, SharedPayer, ValueChecker};
 use reprise_node::rng::Rng;
+use reprise_node::traffic::account;
 
 /// The length of a segment of the receipt log: short, so that it is cleaned often.
 const SEGMENT_BYTES_MAX: u64 = 16 << 10;
@@ -53,6 +59,9 @@ pub enum Timer {
     /// The pipeline needs the time.
     Time,
 }
+
+/// Whom a founder pays out of the vault.
+const FOUNDER: Payee = Payee { class: ScriptClass::PublicKey, bytes: Digest([0xF0; 32]) };
 
 /// What changes what is on a disk.
 const TOUCHES: [Operation; 5] =
@@ -68,6 +77,8 @@ pub struct Machine {
     checker: SharedChecker,
     root: ChainBlockMetadata,
     overlay: Arc<Mutex<Overlay>>,
+    /// Has exits paid.
+    payer: SharedPayer,
     rng: Rng,
     /// Draws how many changes arrive at once.
     news_rng: Rng,
@@ -83,12 +94,23 @@ pub struct Machine {
     /// The number of its process: timers of an earlier one are ignored.
     pub process_number: u64,
     process: Option<Process>,
-    /// The settled positions of which it has written snapshots, the newest last, which survive its disk.
-    written: VecDeque<SettledPosition>,
+    /// The settled positions of which it has written snapshots, the newest last, which survive its disk. Each with the height up to
+    /// which it knows what was paid.
+    written: VecDeque<(SettledPosition, u64)>,
     /// The snapshot that its directory begins with.
-    origin: Option<Snapshot>,
+    origin: Option<Origin>,
     /// How many faults were injected.
     pub faults_hit: u64,
+}
+
+/// A snapshot that a directory begins with.
+#[derive(Clone)]
+pub struct Origin {
+    snapshot: Snapshot,
+    /// Up to which height it knows what was paid.
+    knows_from: u64,
+    /// Whether a founder has forged it.
+    is_forged: bool,
 }
 
 /// How many blocks it is shown at once.
@@ -189,7 +211,9 @@ struct LossySink {
     checker: SharedChecker,
     rng: Rng,
     percent: Arc<AtomicU64>,
-    owes_exits: bool,
+    payer: SharedPayer,
+    /// Whether somebody submits what nobody proved.
+    is_forged: bool,
 }
 
 impl UnprovenSink for LossySink {
@@ -198,6 +222,9 @@ impl UnprovenSink for LossySink {
         settlement: SettlementArtifact<Verified<Receipt>>,
     ) -> Result<Taken, SettleError> {
         let statement = settlement.receipt.id();
+        if self.is_forged {
+            self.forge(&settlement);
+        }
         let answer = match self.conditions().refuses {
             Some(cause) => Err(SettleError { statement, cause, said: "the simulated L1 refuses it".into() }),
             None if self.rng.percent(self.percent.load(Ordering::Relaxed)) => {
@@ -216,17 +243,32 @@ impl UnprovenSink for LossySink {
     }
 
     fn set_unpaid(&mut self, unpaid: &[&UnpaidExits]) {
-        self.owes_exits = !unpaid.is_empty();
+        vault::lock(&self.payer).owed = unpaid.iter().map(|unpaid| (*unpaid).clone()).collect();
     }
 
-    // Nobody pays exits in a world. What keeps a settlement off the L1 keeps a payment off it too.
+    // What keeps a settlement off the L1 keeps a payment off it too.
     fn exits_error(&self) -> Option<String> {
-        let refuses = self.conditions().refuses.filter(|_| self.owes_exits);
+        let refuses = self.conditions().refuses.filter(|_| !vault::lock(&self.payer).owed.is_empty());
         refuses.map(|cause| format!("the simulated L1 refuses a payment: {cause}"))
     }
 }
 
 impl LossySink {
+    /// A founder sees a settlement, and submits one of his own before it: it ends in another state, owes exits that nobody made, and
+    /// has the seal of the honest one.
+    fn forge(&self, settlement: &SettlementArtifact<Verified<Receipt>>) {
+        let mut journal = settlement.journal;
+        let exit = Exit { payee: FOUNDER, amount: AMOUNT_MIN };
+        journal.transition.exits = exit::root(&Blake3, &[exit]);
+        let mut receipt = (*settlement.receipt).clone();
+        receipt.claim.journal = journal.bytes();
+        let forged =
+            SettlementArtifact { end_block: settlement.end_block, journal, exits: vec![exit], receipt: &receipt };
+        let mut overlay = self.sink.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // That it is not refused shows when it lands.
+        let _ = overlay.submit(forged);
+    }
+
     fn conditions(&self) -> Conditions {
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -257,7 +299,8 @@ impl Machine {
         faults: Faults,
         prover: Arc<Prover>,
         deployment: Deployment,
-        l1: &L1,
+        value: ValueChecker,
+        l1: &mut L1,
     ) -> Self {
         let settings = Settings {
             rule: scenario.rule,
@@ -267,7 +310,9 @@ impl Machine {
             tuning: scenario.tuning,
         };
         let disk = Arc::new(Disk::default());
-        let checker = Checker::new(scenario.permits, scenario.tuning.engine.jobs_max, scenario.cache);
+        let checker = Checker::new(scenario.permits, scenario.tuning.engine.jobs_max, scenario.cache, value);
+        let payer = SharedPayer::default();
+        l1.pays(payer.clone());
         let root = l1.root_header();
         let arrive_percent = Arc::new(AtomicU64::new(if faults.has(Fault::Submission) { 60 } else { 100 }));
         Self {
@@ -279,6 +324,7 @@ impl Machine {
             checker: Arc::new(Mutex::new(checker)),
             root,
             overlay: l1.overlay(),
+            payer,
             rng: Rng::of(scenario.seed, name),
             news_rng: Rng::of(scenario.seed, &format!("{name} hears")),
             faults,
@@ -328,6 +374,19 @@ impl Machine {
         }
     }
 
+    /// How much of everything it and its checker hold.
+    pub fn holds(&self) -> Vec<(&'static str, usize)> {
+        let mut holds = lock(&self.checker).holds();
+        holds.push(("bytes on disk", self.disk.medium().used() as usize));
+        if let Some(process) = &self.process {
+            let receipts = process.store.stats().map_or(0, |stats| stats.count());
+            holds.push(("receipts", receipts as usize));
+            holds.push(("seen blocks", process.seen.blocks().count()));
+            holds.push(("under way", process.tickets.len()));
+        }
+        holds
+    }
+
     /// Whether a process runs.
     pub fn is_up(&self) -> bool {
         self.process.is_some()
@@ -371,15 +430,22 @@ impl Machine {
             checker: self.checker.clone(),
             rng,
             percent: self.arrive_percent.clone(),
-            owes_exits: false,
+            payer: self.payer.clone(),
+            is_forged: self.scenario.faults.has(Fault::Founder),
         };
-        let origin = match &self.origin {
-            Some(snapshot) => snapshot.clone().into(),
+        let origin: wire::Origin = match &self.origin {
+            Some(origin) => origin.snapshot.clone().into(),
             None => {
                 let root = ChainRoot { metadata: self.root, lane_proof: None };
                 self.deployment.founding(root).map_err(|e| ProcessEnd::NotStarted(e.into()))?
             }
         };
+        {
+            let mut checker = lock(&self.checker);
+            let knows_from = self.origin.as_ref().map_or(0, |origin| origin.knows_from);
+            checker.is_deceived = self.is_deceived();
+            checker.value.begins(self.deployment.hasher.as_ref(), &origin.unpaid, knows_from);
+        }
         let seen = Track::new(origin.position.checkpoint.0, origin.position.block.metadata.block_hash);
         let pipeline = wire::build_pipeline(
             &self.settings,
@@ -455,6 +521,7 @@ impl Machine {
     /// Ends the process as a kill would, or as a power cut.
     pub fn kill(&mut self) {
         self.process = None;
+        vault::lock(&self.payer).owed.clear();
         let cut = self.faults.has(Fault::Power) && self.rng.percent(50);
         let power = cut.then(|| self.rng.among(0..u64::MAX));
         self.disk.crash(power);
@@ -462,25 +529,38 @@ impl Machine {
     }
 
     /// The snapshots that it has written, the newest first.
-    pub fn snapshots(&self) -> Vec<Snapshot> {
+    pub fn snapshots(&self) -> Vec<Origin> {
         let network = "simulated".to_owned();
         let identity = self.deployment.identity(network);
-        let of =
-            |settled: &SettledPosition| Snapshot { identity: identity.clone(), settled: settled.clone() };
+        let of = |(settled, knows_from): &(SettledPosition, u64)| Origin {
+            snapshot: Snapshot { identity: identity.clone(), settled: settled.clone() },
+            knows_from: *knows_from,
+            is_forged: false,
+        };
         self.written.iter().rev().map(of).collect()
     }
 
+    /// Whether it begins with a snapshot that a founder has forged.
+    pub fn is_deceived(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.is_forged)
+    }
+
     /// Loses everything on its disk, and goes on from the first of these snapshots that can be believed, or else from the
-    /// rollup's founding.
-    pub fn lose(&mut self, snapshots: Vec<Snapshot>, rng: &mut Rng) {
+    /// rollup's founding. A founder offers his own before them, to who does not know him yet.
+    pub fn lose(&mut self, mut snapshots: Vec<Origin>, rng: &mut Rng) {
+        let knows_the_founder = self.is_deceived();
         self.disk.lose();
         lock(&self.checker).directory_lost();
         self.origin = None;
         self.faults_hit += 1;
-        for snapshot in snapshots {
+        if self.faults.has(Fault::Founder) && !knows_the_founder {
+            let forged = snapshots.first().map(Origin::forged);
+            snapshots.splice(0..0, forged);
+        }
+        for origin in snapshots {
             let mut bytes = vec![];
             // Writing to memory does not fail.
-            let _ = snapshot.write(&mut bytes);
+            let _ = origin.snapshot.write(&mut bytes);
             let written = bytes.clone();
             if self.faults.has(Fault::Damaged) && rng.percent(60) {
                 self.faults_hit += 1;
@@ -493,8 +573,20 @@ impl Machine {
                 let by = read.settled.position.checkpoint;
                 lock(&self.checker).broken("a snapshot that is believed is one that was written", by);
             }
-            self.origin = Some(read);
+            self.origin = Some(Origin { snapshot: read, ..origin });
             break;
+        }
+    }
+
+    /// Judges what its process makes of the vault's coins, after whatever has happened.
+    pub fn judge_value(&self, l1: &L1) {
+        if self.process.is_none() || self.is_deceived() {
+            return;
+        }
+        let mut checker = lock(&self.checker);
+        let payer = vault::lock(&self.payer);
+        if let Err((promise, by)) = checker.value.judge(l1, &payer.owed) {
+            checker.broken(promise, by);
         }
     }
 
@@ -542,6 +634,7 @@ impl Machine {
 
     /// What the L1 does to it changes.
     pub fn set_conditions(&mut self, conditions: Conditions) {
+        vault::lock(&self.payer).is_refused = conditions.refuses.is_some();
         *self.conditions.lock().unwrap_or_else(PoisonError::into_inner) = conditions;
     }
 
@@ -596,9 +689,9 @@ impl Machine {
 
     /// The lowest block that it may yet be shown: a process begins there, or a reorg leads there. The L1 has to keep it.
     pub fn needs_from(&self) -> u64 {
-        let began = |snapshot: &Snapshot| snapshot.settled.position.checkpoint.0;
+        let began = |origin: &Origin| origin.snapshot.settled.position.checkpoint.0;
         // Where it loses its directory it begins with a snapshot that it has written; without one at the founding.
-        let written = self.written.iter().map(|settled| settled.position.checkpoint.0);
+        let written = self.written.iter().map(|(settled, _)| settled.position.checkpoint.0);
         let begins = [self.origin.as_ref().map(began), written.min()].map(Option::unwrap_or_default);
         let reorganised = self.process.as_ref().map(|process| {
             let (tip, _) = process.seen.tip();
@@ -734,7 +827,8 @@ impl Machine {
         let is_final = checkpoint.0 + settled.carried_above <= finalized.0;
         // Its bytes decide, so that no random draw changes.
         let choice = settled.position.state.root().0[0];
-        self.written.push_back(settled);
+        let knows_from = finalized.0.max(checkpoint.0 + settled.carried_above);
+        self.written.push_back((settled, knows_from));
         let old = self.written.len().saturating_sub(SNAPSHOTS);
         self.written.drain(..old);
         if !is_final || choice.is_multiple_of(4) {
@@ -867,6 +961,19 @@ impl Machine {
             lock(&self.checker)
                 .broken("nothing is left below the prune floor", format!("{below} below {floor}"));
         }
+    }
+}
+
+impl Origin {
+    /// The same, where a founder gives himself a thousand kaspa: its checksums and its root are right, and its settlement is on no
+    /// chain.
+    fn forged(&self) -> Self {
+        let mut snapshot = self.snapshot.clone();
+        let settled = &mut snapshot.settled;
+        let rich = Account::new(5000 * AMOUNT_MIN, 0).cells();
+        settled.position.state = settled.position.state.with(&account("founder"), Some(&rich));
+        settled.settlement.journal.transition.root_after = settled.position.state.root();
+        Self { snapshot, is_forged: true, ..*self }
     }
 }
 

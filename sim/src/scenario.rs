@@ -66,6 +66,12 @@ pub enum Fault {
     Second,
     /// Between two processes, a node of other programs works in the directory and prunes what is its own.
     Rehearsal,
+    /// Strangers aim at the accounts of others, at nobody's, and at exits that nobody made; a few slots hold all accounts.
+    Squatters,
+    /// Strangers send what is cut off, too long, another rollup's or an earlier version's, and lists with one bad step.
+    Odd,
+    /// The covenant's founder submits settlements that nobody proved, and spreads snapshots of a state in which he is rich.
+    Founder,
 }
 
 /// The faults that last for a while, drawn apart from the others.
@@ -73,7 +79,7 @@ pub const CONDITIONS: [Fault; 4] = [Fault::Refused, Fault::Away, Fault::Still, F
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Flip,
         Self::Competitor,
         Self::Malformed,
@@ -96,11 +102,15 @@ impl Fault {
         Self::Damaged,
         Self::Second,
         Self::Rehearsal,
+        Self::Squatters,
+        Self::Odd,
+        Self::Founder,
     ];
 
     /// Whether it can cost a proof: then more proofs are begun than there are statements.
     pub fn costs_proofs(self) -> bool {
         !matches!(self, Self::Flip | Self::Competitor | Self::Late | Self::Submission | Self::Second)
+            && !matches!(self, Self::Squatters | Self::Odd | Self::Founder)
             && !CONDITIONS.contains(&self)
     }
 
@@ -128,6 +138,9 @@ impl Fault {
             Self::Damaged => "damaged",
             Self::Second => "second",
             Self::Rehearsal => "rehearsal",
+            Self::Squatters => "squatters",
+            Self::Odd => "odd",
+            Self::Founder => "founder",
         }
     }
 }
@@ -277,6 +290,8 @@ pub struct Scenario {
     pub delay_us: u64,
     /// How many of a hundred blocks carry lane transactions.
     pub busy_percent: u64,
+    /// How many bits of an account's id choose its slot where there are squatters: few.
+    pub slot_bits: u32,
     /// How many blocks the lane's entry lasts.
     pub lane_lasts: u64,
     /// What a transaction, batch and aggregate take to prove, in microseconds.
@@ -330,6 +345,7 @@ impl Scenario {
         // Every fault is drawn, allowed or not, so that the draws below stay the same.
         let mut lasting = Rng::of(seed, "conditions");
         let mut directories = Rng::of(seed, "directories");
+        let mut strangers = Rng::of(seed, "strangers drawn");
         let tossed: BTreeSet<Fault> = Fault::ALL
             .into_iter()
             .filter(|fault| match fault {
@@ -340,6 +356,7 @@ impl Scenario {
                 Fault::Lost => directories.percent(40),
                 Fault::Damaged | Fault::Second => directories.percent(50),
                 Fault::Rehearsal => directories.percent(30),
+                Fault::Squatters | Fault::Odd | Fault::Founder => strangers.percent(40),
                 _ => rng.percent(50),
             })
             .collect();
@@ -358,6 +375,7 @@ impl Scenario {
                 recursion: divided.among(0..3),
             },
         };
+        let slot_bits = Rng::of(seed, "slots").among(0..4) as u32;
         let unit = rng.among(100_000..1_500_000) * limits.cost_percent / 100;
         Self {
             seed,
@@ -369,6 +387,7 @@ impl Scenario {
             block_us: limits.block_seconds * 1_000_000,
             delay_us: rng.among(10_000..800_000),
             busy_percent: rng.among(20..70),
+            slot_bits,
             lane_lasts: lasting.among(16..64),
             cost_us: [unit, unit * 2, unit * 3],
             disk_us: [rng.among(1..5_000), rng.among(1_000..50_000)],

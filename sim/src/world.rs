@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError};
+use reprise_ledger::Ledger;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
-use reprise_model::hash::Blake3;
 use reprise_model::lane::{self, WorkloadHasher};
 use reprise_node::dev::NoTraffic;
 use reprise_node::oracle::Oracle;
+use reprise_node::pipeline::RunError;
 use reprise_node::violation::Violation;
 use reprise_node::wire::Deployment;
 use reprise_node::workload::Workload;
@@ -28,6 +29,8 @@ use crate::l1::L1;
 use crate::machine::{Machine, ProcessEnd, Timer};
 use crate::prover::Prover;
 use crate::scenario::{CONDITIONS, Fault, Faults, Scenario};
+use crate::strangers::{ALL_SLOTS, FewSlots};
+use crate::vault::{Books, ValueChecker};
 use reprise_node::rng::Rng;
 
 /// How long a world without faults may go on without a proof or a settlement while something is not settled, in
@@ -151,6 +154,8 @@ pub struct Outcome {
     pub statements: u64,
     /// The counts of the first machine.
     pub counts: Counts,
+    /// How many exits were paid, on the chain at the end.
+    pub exits_paid: u64,
     /// How many accepted transactions had each outcome, over all forks.
     pub outcomes: BTreeMap<u32, u64>,
     /// The reasons that the first machine's health ever gave.
@@ -169,7 +174,7 @@ pub struct Outcome {
 }
 
 /// How far a world has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
     /// Blocks mined.
     pub blocks: u64,
@@ -181,6 +186,8 @@ pub struct Reached {
     pub crashes: u64,
     /// Settlements.
     pub settlements: u64,
+    /// How much of everything the world's own truth, its checkers and the first machine's disk hold.
+    pub holds: Vec<(&'static str, usize)>,
 }
 
 impl Outcome {
@@ -244,7 +251,8 @@ impl fmt::Debug for World {
 impl World {
     /// The world of a scenario in which this workload is proved, before anything has happened.
     pub fn new(scenario: Scenario, workload: &Workload) -> Result<Self, WorldError> {
-        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+        let slot_bits = if scenario.faults.has(Fault::Squatters) { scenario.slot_bits } else { ALL_SLOTS };
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(FewSlots(slot_bits));
         let chain = DevChain::default();
         let lane = chain.lane().clone();
         let processor = workload.processor();
@@ -257,13 +265,19 @@ impl World {
         let oracle = Oracle::new(processor.clone(), hasher.clone(), lane.rollup());
         let overlay = Overlay::open(None, chain.chain_root(), covenant)?;
         let users = (processor.clone(), traffic);
-        let l1 = L1::new(scenario.seed, scenario.miners, users, oracle, genesis, overlay);
+        let holds_coins = workload.means::<Ledger>();
+        let strangers = [Fault::Squatters, Fault::Odd].map(|fault| scenario.faults.has(fault));
+        let (strangers, claimed) = ((strangers, holds_coins), hasher.clone());
+        let mut l1 = L1::new(scenario.seed, scenario.miners, users, strangers, claimed, oracle, genesis, overlay);
 
         let own = scenario.faults.clone();
-        let mut machines = vec![Machine::new("first", &scenario, own, first.clone(), deployed(first), &l1)];
+        let value = || ValueChecker::new(holds_coins);
+        let mut machines =
+            vec![Machine::new("first", &scenario, own, first.clone(), deployed(first), value(), &mut l1)];
         if scenario.faults.has(Fault::Competitor) {
             let (prover, none) = (prover(), Faults::default());
-            let second = Machine::new("second", &scenario, none, prover.clone(), deployed(prover), &l1);
+            let deployment = deployed(prover.clone());
+            let second = Machine::new("second", &scenario, none, prover, deployment, value(), &mut l1);
             machines.push(second.competing());
         }
         let mut world = Self {
@@ -394,6 +408,7 @@ impl World {
                     reorgs: self.l1.reorgs,
                     crashes: self.crashes,
                     settlements: self.l1.settled_count() as u64,
+                    holds: self.holds(),
                 });
             }
             self.now_us = due.at_us;
@@ -401,18 +416,32 @@ impl World {
             self.l1.set_time(due.at_us);
             self.trace.update(&due.at_us.to_le_bytes()).update(due.event.to_string().as_bytes());
             self.happen(due.event);
+            self.machines.iter().for_each(|machine| machine.judge_value(&self.l1));
             if let Some(trace_line) = &mut trace_line {
                 self.trace_event(due.at_us, &due.event, trace_line);
             }
-            if self.violated() || self.calm && self.machines[0].is_done(&self.l1) {
+            if self.violated() || self.calm && self.is_done() {
                 break;
             }
             if self.stands_still() {
-                self.broken("once faults stop, everything is settled", self.now_us);
+                self.broken("once faults stop, everything is settled and paid", self.now_us);
                 break;
             }
         }
         self.end()
+    }
+
+    fn holds(&self) -> Vec<(&'static str, usize)> {
+        let mut holds = self.l1.holds();
+        holds.push(("queued events", self.queue.len()));
+        holds.extend(self.machines[0].holds());
+        holds
+    }
+
+    /// Whether everything is proved, settled and paid.
+    fn is_done(&self) -> bool {
+        let owed = self.l1.books_at_tip().map_or(0, Books::owed);
+        owed == 0 && self.machines[0].is_done(&self.l1)
     }
 
     fn trace_event(&self, at_us: u64, event: &Event, trace_line: &mut dyn FnMut(&str)) {
@@ -428,7 +457,8 @@ impl World {
     /// Whether a world without faults has made no progress for too long.
     fn stands_still(&mut self) -> bool {
         let published = lock(self.machines[0].checker()).counts.published;
-        let reached = (self.calm, published, self.l1.settled_count());
+        let paid = self.l1.books_at_tip().map_or(0, |books| books.exits_paid as usize);
+        let reached = (self.calm, published, self.l1.settled_count() + paid);
         if reached != self.reached.0 {
             self.reached = (reached, self.now_us);
         }
@@ -634,7 +664,7 @@ impl World {
                 // An operator restarts a process that gave something up, a limited number of times.
                 self.restarts += u32::from(self.calm);
                 if self.restarts > RESTARTS_MAX {
-                    self.broken("once faults stop, everything is settled", "it gives up again and again");
+                    self.broken("once faults stop, everything is settled and paid", "it gives up again and again");
                 }
                 self.process_ended(machine, ProcessEnd::Killed);
             }
@@ -645,7 +675,10 @@ impl World {
 
     /// A process ended. Another is started a little later.
     fn process_ended(&mut self, machine: usize, end: ProcessEnd) {
+        let is_refuted = matches!(&end, ProcessEnd::Ended(RunError::Refuted(_)));
+        let is_deceived = self.machines[machine].is_deceived();
         let by_right = match &end {
+            ProcessEnd::Ended(RunError::Refuted(_)) => is_deceived,
             ProcessEnd::Killed => true,
             // A full disk ends a process that cannot write its lock, never one that runs.
             ProcessEnd::NotHeld(_) | ProcessEnd::NotOpened(_) => self.scenario.faults.has(Fault::Full),
@@ -656,6 +689,10 @@ impl World {
         }
         self.crashes += 1;
         self.machines[machine].kill();
+        if is_refuted && is_deceived {
+            // Its operator gets another snapshot.
+            self.lose(machine);
+        }
         let after = 1 + self.kill_rng.among(0..4_000_000);
         self.later(after, Event::Start(machine));
     }
@@ -712,6 +749,7 @@ impl World {
             prove_calls: first.prove_calls(),
             statements,
             counts,
+            exits_paid: self.l1.books_at_tip().map_or(0, |books| books.exits_paid),
             outcomes: self.l1.outcomes.iter().map(|(outcome, count)| (outcome.0, *count)).collect(),
             reasons,
             may_prove_twice: self.scenario.may_prove_twice(),

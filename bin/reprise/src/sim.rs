@@ -86,7 +86,7 @@ fn month(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exit, Failur
             return;
         }
         let (mib, seconds) = (resident() >> 20, began.elapsed().as_secs_f64());
-        let Reached { blocks, seconds: simulated, reorgs, crashes, settlements } = reached;
+        let Reached { blocks, seconds: simulated, reorgs, crashes, settlements, .. } = reached;
         if !json {
             println!(
                 "  {blocks:>9} blocks, {:>5.2} days: {mib} MiB, {seconds:.0} s; {reorgs} reorgs, {crashes} crashes, {settlements} settlements",
@@ -247,7 +247,7 @@ fn table(sums: &Totals) -> String {
     );
     let reasons: Vec<String> = sums.reasons.iter().map(|(name, worlds)| format!("{name} {worlds}")).collect();
     out += &line("health", format!("reasons, and in how many worlds: {}", reasons.join(", ")));
-    out += &line("settled", format!("{} settlements", sums.settlements));
+    out += &line("settled", format!("{} settlements; {} exits paid", sums.settlements, sums.exits_paid));
     out += &line("violations", sums.violations.to_string());
     out
 }

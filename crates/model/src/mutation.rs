@@ -60,6 +60,20 @@ pub enum Mutation {
     TornRecordBelieved,
     /// A claim is among what a database that crashes may have lost.
     ForgottenClaim,
+    /// The covenant takes a settlement whatever its proof is.
+    SettleUnproven,
+    /// A reorg does not undo the payment of an exit.
+    PaidForEver,
+    /// An exit that is paid is owed all the same.
+    OwedTwice,
+    /// Who begins with a snapshot forgets the oldest settlement that owes exits.
+    ForgetExit,
+    /// Who begins with a snapshot does not tell its payer what is owed.
+    OwedUntold,
+    /// A slot that is taken does not hold another resource.
+    SlotHoldsOne,
+    /// A snapshot is taken for the chain's own before the chain has shown its settlement.
+    SnapshotUnconfirmed,
 }
 
 impl Mutation {
@@ -74,7 +88,7 @@ impl Mutation {
     ];
 
     /// Those that a simulated world must show.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::PublishBeforeDurable,
         Self::KeyWithoutEnd,
         Self::DeleteOnReorg,
@@ -94,6 +108,13 @@ impl Mutation {
         Self::CutWithoutLock,
         Self::FloorShared,
         Self::TornRecordBelieved,
+        Self::SettleUnproven,
+        Self::PaidForEver,
+        Self::OwedTwice,
+        Self::ForgetExit,
+        Self::OwedUntold,
+        Self::SlotHoldsOne,
+        Self::SnapshotUnconfirmed,
     ];
 
     /// Those of the follower of a live L1, which no simulated world has.

@@ -15,6 +15,7 @@ use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::exit::{self, Exit, Tree};
 use reprise_model::hash::Hasher;
 use reprise_model::lane::WorkloadHasher;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::scheduled::ScheduledBlock;
 use reprise_scheduler::snapshot::Unpaid;
 use reprise_settler::UnpaidExits;
@@ -73,6 +74,9 @@ impl Debt {
     }
 
     fn pay(&mut self, hasher: &dyn Hasher, at: Checkpoint, exit: usize) {
+        if mutation::is(Mutation::OwedTwice) && exit % 2 == 1 {
+            return;
+        }
         self.unpaid.tree.pay(hasher, exit);
         self.paid.push((at, exit));
     }
@@ -112,7 +116,8 @@ impl Debts {
             paid.iter().for_each(|exit| owed.pay(claim_hasher.as_ref(), checkpoint, *exit as usize));
             Arc::new(owed)
         };
-        let owed = unpaid.into_iter().map(of).collect();
+        let forgotten = usize::from(mutation::is(Mutation::ForgetExit));
+        let owed = unpaid.into_iter().skip(forgotten).map(of).collect();
         Self {
             hasher,
             claim_hasher,
@@ -186,7 +191,9 @@ impl Debts {
         let before = self.owed.len();
         self.owed.retain(|owed| owed.carrier < lowest);
         let mut changed = self.owed.len() != before;
-        let is_undone = |owed: &&mut Arc<Debt>| owed.paid.last().is_some_and(|(at, _)| *at >= lowest);
+        let is_undone = |owed: &&mut Arc<Debt>| {
+            owed.paid.last().is_some_and(|(at, _)| *at >= lowest) && !mutation::is(Mutation::PaidForEver)
+        };
         for owed in self.owed.iter_mut().filter(is_undone) {
             Arc::make_mut(owed).roll_back(self.claim_hasher.as_ref(), lowest);
             changed = true;

@@ -269,7 +269,7 @@ impl Pipeline {
             demand_max,
             pins,
         } = components;
-        Self {
+        let mut pipeline = Self {
             l1,
             first: scheduler.position(&tree.tip().block_hash()),
             settlements: Settlements::default(),
@@ -295,6 +295,19 @@ impl Pipeline {
             pins,
             demand_max,
             offered: Checkpoint(0),
+        };
+        // What a snapshot names is owed from the beginning, and the chain may change no debt for long.
+        if !mutation::is(Mutation::OwedUntold) {
+            pipeline.tell_what_is_owed();
+        }
+        pipeline
+    }
+
+    /// Tells whoever settles what is owed.
+    fn tell_what_is_owed(&mut self) {
+        let owed: Vec<_> = self.debts.owed().collect();
+        if let Some(settler) = &mut self.settler {
+            settler.set_unpaid(&owed);
         }
     }
 
@@ -433,10 +446,10 @@ impl Pipeline {
         }
         let planner = &self.planner;
         let has_debts_changed = self.debts.follow(&event, &blocks, &|settlement| planner.end_of(settlement));
-        if has_debts_changed && let Some(settler) = &mut self.settler {
-            let owed: Vec<_> = self.debts.owed().collect();
-            settler.set_unpaid(&owed);
+        if has_debts_changed {
+            self.tell_what_is_owed();
         }
+        let planner = &self.planner;
         self.settlements.follow(&event, &|settlement| planner.end_of(settlement).is_some());
         let finalized = event.finalized;
         self.tell(&PipelineEvent::Chain { event, blocks }, context);

@@ -7,6 +7,7 @@ use reprise_chain::dev::script;
 use reprise_model::cell::Cell;
 use reprise_model::context::BlockContext;
 use reprise_model::digest::ResourceId;
+use reprise_model::exit::Exit;
 use reprise_model::journal::Outcome;
 use reprise_model::processor::{self, Processor};
 use reprise_model::transaction::{LaneTransaction, Rollup, account_of};
@@ -110,10 +111,21 @@ impl State {
         context: BlockContext,
         transaction: &LaneTransaction,
     ) -> Outcome {
+        self.effects(processor, rollup, context, transaction).0
+    }
+
+    /// The same. Returns also the exits that it makes.
+    pub fn effects(
+        &mut self,
+        processor: &dyn Processor,
+        rollup: &Rollup,
+        context: BlockContext,
+        transaction: &LaneTransaction,
+    ) -> (Outcome, Vec<Exit>) {
         let read = transaction.read(rollup);
         let declared = match processor::declared(processor, transaction, &read) {
             Ok(declared) => declared,
-            Err(outcome) => return outcome,
+            Err(outcome) => return (outcome, vec![]),
         };
         let before: Vec<_> = declared.iter().map(|id| (*id, self.read(id))).collect();
         let context = processor::asks_context(processor, &read).then_some(context);
@@ -127,6 +139,6 @@ impl State {
                 };
             }
         }
-        effects.outcome
+        (effects.outcome, effects.exits)
     }
 }

@@ -385,13 +385,15 @@ impl Planner {
     pub fn resume(&mut self, floor: Checkpoint, highest: Checkpoint) {
         let origin = self.origin.map(|origin| (Checkpoint(origin.checkpoint.0 + 1), origin.carried_by));
         let (floor, highest) = origin.filter(|(above, _)| *above >= floor).unwrap_or((floor, highest));
-        self.catching_up = (floor > Checkpoint(0)).then_some(highest);
+        let waits = floor > Checkpoint(0) && !mutation::is(Mutation::SnapshotUnconfirmed);
+        self.catching_up = waits.then_some(highest);
         (self.floor, self.highest) = (floor, highest);
     }
 
     /// How the chain refutes the snapshot that it is followed from, if it does.
     pub fn refuted(&self) -> Option<Refuted> {
-        let SettledOrigin { block, state: named, carried_by, .. } = self.origin?;
+        let believed = mutation::is(Mutation::SnapshotUnconfirmed);
+        let SettledOrigin { block, state: named, carried_by, .. } = self.origin.filter(|_| !believed)?;
         let mut settlements = self.settlements.iter().filter(|_| self.settlements_pruned == 0);
         let Some(ends) = settlements.find(|settled| settled.end.is_some()) else {
             let missing = self.is_catching_up() && self.tip() > carried_by;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::hash::Hasher;
+use reprise_model::mutation::{self, Mutation};
 use reprise_model::state::{self, DEPTH, Entry, StatePath};
 
 /// One version of the state.
@@ -96,6 +97,7 @@ impl Slot {
         match (at, next) {
             (Some(at), Some(next)) => held[at] = next,
             (Some(at), None) => drop(held.swap_remove(at)),
+            (None, _) if !held.is_empty() && mutation::is(Mutation::SlotHoldsOne) => {}
             (None, next) => held.extend(next),
         }
         match held.len() {

@@ -1,4 +1,5 @@
-//! Worlds, and what must hold in them: a few, and every one that ever failed. `reprise sim` runs long campaigns.
+//! Worlds, and what must hold in them: a few, and every one that ever failed. `reprise sim` runs long campaigns, and so does
+//! `WORLDS=2000 cargo test --release -p reprise-sim --test sim any_faults -- --nocapture`.
 
 use reprise_sim::campaign::{Campaign, Comparison, run};
 use reprise_sim::ledger::workload;
@@ -9,9 +10,12 @@ const FAILED_ONCE: &str = include_str!("../failed_once.txt");
 
 #[test]
 fn no_invariant_is_broken_under_any_faults() {
-    let campaign = Campaign::run(&workload(), 1, 120, &Limits::default(), &|_| ()).unwrap();
+    let worlds = std::env::var("WORLDS").map_or(120, |said| said.parse().unwrap());
+    let campaign = Campaign::run(&workload(), 1, worlds, &Limits::default(), &|_| ()).unwrap();
     assert_eq!(campaign.failed, vec![]);
     let sums = campaign.sums;
+    println!("{sums:?}");
+    assert!(sums.exits_paid > 0, "exits are paid");
     assert!(sums.reorgs > 0 && sums.flips > 0 && sums.crashes > 0 && sums.faults > 0 && sums.hits > 0);
     assert!(sums.worlds_exact > 0, "some worlds count proofs exactly");
     assert_eq!(sums.worlds_came_back, sums.worlds_came_back_and_hit, "what is stored answers");

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use reprise_chain::dev::DevChain;
 use reprise_chain::event::{AddedBlock, ChainEvent};
-use reprise_chain::overlay::Covenant;
+use reprise_chain::overlay::{Covenant, Overlay};
 use reprise_chain::recording::Lane;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::DataDir;
@@ -25,8 +26,9 @@ use reprise_model::scheduled::ScheduledBlock;
 use reprise_model::statement::StatementId;
 use reprise_node::debts::Debts;
 use reprise_node::event::NoopObserver;
-use reprise_node::l1::{L1, L1Error, OpenL1};
-use reprise_node::wire;
+use reprise_node::l1::{L1, L1Error, OpenL1, OverlaySink};
+use reprise_node::wire::{self, Deployment, Origin};
+use reprise_scheduler::record::MemoryLog;
 use reprise_scheduler::snapshot::Unpaid;
 use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 
@@ -181,6 +183,32 @@ fn three() -> Unpaid {
     let settlement =
         ObservedSettlement { statement: StatementId([1; 32]), journal, end_block: BlockHash([2; 32]) };
     Unpaid { settlement, carrier: BlockHash([3; 32]), exits, paid: vec![] }
+}
+
+#[test]
+fn who_begins_with_a_snapshot_tells_its_payer_what_is_owed_before_the_chain_changes() {
+    let home = Home::new();
+    let (backend, store) = home.open();
+    let (chain, told) = (DevChain::default(), Arc::new(Mutex::new(Told::default())));
+    let deployment = Deployment::new(&ledger(), backend, Arc::new(Blake3), chain.lane());
+    let overlay = Overlay::open(None, chain.chain_root(), deployment.covenant()).unwrap();
+    let sink = Box::new(OverlaySink(Arc::new(Mutex::new(overlay))));
+    let sink = Sink::Unproven(Box::new(NotedSink { sink, told: told.clone() }));
+    let settings = wire::Settings {
+        rule: home.rule,
+        permits: home.permits,
+        finality_depth: home.finality_depth,
+        data_dir: None,
+        tuning: home.tuning,
+    };
+    let founding = deployment.founding(chain.chain_root()).unwrap();
+    let origin = Origin { carried_by: Some(Checkpoint(3)), unpaid: vec![three()], ..founding };
+    let records = Box::new(MemoryLog::default());
+    let pipeline =
+        wire::build_pipeline(&settings, "a test".into(), origin, &deployment, store, records, Some(sink));
+    assert!(pipeline.is_ok());
+    let owed = [(three().settlement.statement, three().exits)];
+    assert_eq!(exits(&told.lock().unwrap().owed), owed.into());
 }
 
 #[test]
