@@ -256,6 +256,21 @@ fn the_price_is_set_aside_with_the_sender_and_is_the_collectors() {
 }
 
 #[test]
+fn a_list_that_fails_pays_nothing_and_what_is_set_aside_for_nobody_is_anybodys() {
+    let price = Price { amount: 3, collector: NOBODY };
+    let by = |authority| TransactionFacts { authority, deposit: 0, price };
+    let state = State::from([(ALICE, Account { balance: 5, nonce: 7, fees: 9 })]);
+    let list = |nonce, amount| steps(nonce, 0, &[step(Action::Transfer, amount, BOB)]);
+    for (list, outcome) in [(list(8, 1), BAD_NONCE), (list(7, 3), OVERDRAFT)] {
+        assert_eq!(run_by(&list, by(ALICE), &state), TransactionEffects::failure(outcome));
+    }
+    let taken = steps(0, 0, &[step(Action::Collect, 0, ALICE), step(Action::Transfer, 9, BOB)]);
+    let effects = run_by(&taken, by(NOBODY), &state);
+    let expected = [(NOBODY, account(0, 1)), (ALICE, account(5, 7)), (BOB, account(9, 0))];
+    assert_eq!((effects.outcome, &written(&effects)[..]), (Outcome::SUCCESS, &expected[..]));
+}
+
+#[test]
 fn a_transaction_that_pays_the_deposit_script_is_a_deposit_whatever_its_message_asks_for() {
     let alice = (ALICE, account(10, 3));
     let asked = [
