@@ -6,6 +6,9 @@
 //! The copy is a state that a crash could have left. The chain's events are copied first, then the records, then what the chain begins with,
 //! as a process does it the other way round: it moves the beginning up, and then cuts what lies below. Where the beginning moved
 //! meanwhile, all three are copied again. Receipts come last; one that is missing is proved again.
+//!
+//! What is copied lies in a folder of its own until it is whole, and what a copy that failed had made is removed: no part of a copy
+//! is taken for one.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -37,6 +40,14 @@ pub enum BackupError {
         /// Where the copy was to be.
         to: PathBuf,
     },
+    /// The copy would be a part of what is copied.
+    #[error("{} lies in {}, which is to be copied: give a directory elsewhere", to.display(), dir.display())]
+    Within {
+        /// What was to be copied.
+        dir: PathBuf,
+        /// Where the copy was to be.
+        to: PathBuf,
+    },
     /// The directory changed faster than it was copied.
     #[error("{} changed again and again while it was copied: copy to a faster disk", dir.display())]
     Restless {
@@ -63,6 +74,9 @@ const AGREE: usize = 2;
 /// How often what must agree is copied, at most.
 const TRIES_MAX: usize = 8;
 
+/// Where the copy is made within its directory.
+const UNFINISHED: &str = "copy.partial";
+
 /// What the file that a chain begins with is called first.
 const ORIGIN: &str = "origin-";
 
@@ -71,13 +85,50 @@ const ORIGIN_HEAD: u64 = 64;
 
 /// Copies the data directory at `from` to `to`, which is made.
 pub fn copy(from: &Path, to: &Path) -> Result<Copied, BackupError> {
-    if !FOLDERS.iter().any(|folder| from.join(folder).is_dir()) {
-        return Err(BackupError::Nothing { dir: from.into() });
+    match fs::read_dir(from) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("read", from)(error)),
+        _ if FOLDERS.iter().any(|folder| from.join(folder).is_dir()) => {}
+        _ => return Err(BackupError::Nothing { dir: from.into() }),
     }
+    let is_made = !to.exists();
     fs::create_dir_all(to).map_err(failed("make", to))?;
+    let copied = copy_into(from, to);
+    if copied.is_err() && is_made {
+        // The first error is the one to be told.
+        let _ = fs::remove_dir(to);
+    }
+    copied
+}
+
+/// Copies to a directory that is there.
+fn copy_into(from: &Path, to: &Path) -> Result<Copied, BackupError> {
+    let real = |path: &Path| path.canonicalize().map_err(failed("find", path));
+    if real(to)?.starts_with(real(from)?) {
+        return Err(BackupError::Within { dir: from.into(), to: to.into() });
+    }
+    let unfinished = to.join(UNFINISHED);
+    // A process that copied there has ended meanwhile.
+    remove(&unfinished)?;
     if fs::read_dir(to).map_err(failed("read", to))?.next().is_some() {
         return Err(BackupError::Taken { to: to.into() });
     }
+    let copied = copy_to(from, &unfinished).and_then(|copied| {
+        // Receipts first: whoever finds only them has lost nothing that the L1 does not show.
+        for folder in FOLDERS.iter().rev().filter(|folder| unfinished.join(folder).is_dir()) {
+            fs::rename(unfinished.join(folder), to.join(folder)).map_err(failed("move", to))?;
+        }
+        Ok(copied)
+    });
+    let removed = remove(&unfinished);
+    let copied = copied?;
+    removed?;
+    sync(to)?;
+    Ok(copied)
+}
+
+/// Copies to a directory that nobody takes for a data directory.
+fn copy_to(from: &Path, to: &Path) -> Result<Copied, BackupError> {
+    fs::create_dir(to).map_err(failed("make", to))?;
     let mut tries = 0;
     let mut copied = loop {
         let (before, mut copied) = (origins(from)?, Copied::default());
@@ -97,6 +148,13 @@ pub fn copy(from: &Path, to: &Path) -> Result<Copied, BackupError> {
     }
     sync(to)?;
     Ok(copied)
+}
+
+fn remove(folder: &Path) -> Result<(), BackupError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", folder)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// What the chains of a directory begin with.

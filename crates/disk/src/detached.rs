@@ -89,6 +89,10 @@ impl Medium for Detached {
         Ok(())
     }
 
+    fn is_kept(&self) -> bool {
+        false
+    }
+
     fn free(&self, _: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
     }

@@ -111,7 +111,7 @@ pub enum LogError {
         what: &'static str,
     },
     /// An acknowledged part no longer checks.
-    #[error("{}: {what} are damaged from byte {} to byte {}: {help}", path.display(), range.start, range.end)]
+    #[error("{}: {what}: the bytes {} to {} are damaged: {help}", path.display(), range.start, range.end)]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -272,11 +272,14 @@ impl Log {
             damage.insert(0, 0..found.len() as u64);
         }
         if end < len {
-            tracing::warn!(
-                "{}: the last {} bytes are an unfinished write and are cut off",
-                place.path().display(),
-                len - end
-            );
+            let (path, rest) = (place.path().display(), len - end);
+            match place.medium().is_kept() {
+                true => {
+                    tracing::warn!("{path}: the last {rest} bytes are an unfinished write and are cut off")
+                }
+                // Whoever holds the file may be writing them.
+                false => tracing::debug!("{path}: the last {rest} bytes are no whole frame yet"),
+            }
             file.truncate(end).map_err(named.io("cut"))?;
         }
         file.sync().map_err(named.io("sync"))?;
@@ -368,7 +371,10 @@ impl Log {
         let bytes: u64 = damage.iter().map(|part| part.end - part.start).sum();
         match mended {
             Ok((log, aside)) => {
-                tracing::warn!("{path}: {bytes} damaged bytes are moved to {}", aside.display());
+                match self.named.place.medium().is_kept() {
+                    true => tracing::warn!("{path}: {bytes} damaged bytes are moved to {}", aside.display()),
+                    false => tracing::warn!("{path}: {bytes} bytes are damaged, and are passed over"),
+                }
                 *self = log;
             }
             Err(error) if error.is_full() => tracing::warn!("{path}: {bytes} bytes are damaged; {error}"),

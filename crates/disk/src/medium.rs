@@ -57,6 +57,11 @@ pub trait Medium: Send + Sync {
     /// How many bytes can be written in a directory before the disk is full.
     fn free(&self, directory: &Path) -> io::Result<u64>;
 
+    /// Whether what is written to it stays, and others see it.
+    fn is_kept(&self) -> bool {
+        true
+    }
+
     /// The process id that the holder of a lock writes into it.
     fn process(&self) -> u32 {
         std::process::id()
