@@ -8,7 +8,7 @@ use crate::checked::{Checked, Verdict};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::{L1, Settings};
-use crate::{choose, directory, kaspa};
+use crate::{choose, directory, kaspa, vectors};
 
 /// Prints the report. Fails where a run would fail.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
@@ -44,7 +44,7 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
             "{}",
             json!({
                 "settings": settings, "profiles": profiles, "remarks": remarks, "node": lines(&node),
-                "directory": lines(&directory),
+                "directory": lines(&directory), "processor": lines(&vectors::examined()),
             })
         );
         return Ok(exit);
@@ -60,7 +60,8 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
     for (name, said) in remarks() {
         println!("\n--backend {name}: {said}");
     }
-    for (of, lines) in [("the node", node), ("the data directory", directory)] {
+    let processor = vectors::examined();
+    for (of, lines) in [("the processor", processor), ("the node", node), ("the data directory", directory)] {
         if !lines.is_empty() {
             println!("\n{of}");
         }

@@ -49,6 +49,12 @@ pub(crate) enum Failure {
     /// There is no settled state.
     #[error(transparent)]
     Settled(#[from] SettledError),
+    /// The processor cannot run this program.
+    #[error("this program was compiled for processors with {missing}, and this one has none of that")]
+    Processor {
+        /// What it lacks.
+        missing: String,
+    },
     /// Another error, with its whole message.
     #[error("{0}")]
     Other(String),
@@ -66,6 +72,9 @@ impl Failure {
             Self::Usage(_) => {
                 Some("`reprise --help` and `reprise COMMAND --help` list commands, flags and values")
             }
+            Self::Processor { .. } => Some(
+                "compile it on this machine, or without target-cpu in RUSTFLAGS: such a program runs everywhere",
+            ),
             Self::Recording(RecordingError::Io { .. }) => Some(
                 "give a file that `reprise record` wrote; `reprise run` alone replays the recording that ships with it",
             ),

@@ -46,6 +46,7 @@
 //! | `doctor` | `reprise doctor` |
 //! | `board` | the Grafana board, generated; in tests alone |
 //! | `reference` | `docs/settings.md`, generated; in tests alone |
+//! | `vectors` | the processor's vector units: those that the program was compiled for, and those that there are |
 //! | `failure` | how a command fails: its message and its advice |
 //! | `exit` | exit codes |
 //!
@@ -104,6 +105,7 @@ mod sources;
 mod stop;
 #[cfg(feature = "otel")]
 mod traces;
+mod vectors;
 #[cfg(feature = "fleet")]
 mod worker;
 
@@ -141,7 +143,7 @@ use crate::settings::Settings;
 /// }
 /// ```
 pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
-    let exit = ProofSystems::new(systems, workloads).and_then(|systems| {
+    let exit = vectors::checked().and_then(|()| ProofSystems::new(systems, workloads)).and_then(|systems| {
         let matches = cli::command_of(&systems).get_matches();
         match Cli::from_arg_matches(&matches) {
             Ok(cli) => dispatch(&systems, &cli, &matches),
