@@ -209,7 +209,7 @@ async fn why(State(served): Shared, Named(id): Named<StatementId>) -> Result<Jso
 /// What a person decides about a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Decision {
+pub(crate) enum Decision {
     /// Nobody wants it. Of one that runs, the end is asked for.
     Cancel,
     /// It is to be tried again, with a new budget of attempts.
@@ -307,7 +307,7 @@ async fn workers(State(served): Shared) -> Result<Json<Workers>, Problem> {
 /// What a person decides about a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Admission {
+pub(crate) enum Admission {
     /// It is shut out: it is given nothing any more.
     Evict,
     /// It is let in again.

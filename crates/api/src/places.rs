@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::asked::{Asked, Page, limit};
-use crate::problem::Problem;
+use crate::problem::{MEDIA_TYPE, Problem};
 use crate::served::Served;
 use crate::view::{Kind, StatementName};
 
@@ -103,7 +103,10 @@ fn unanswered(error: StoreError) -> Problem {
 struct WhyQuery {
     /// CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch\[/MERGE_INDEX\], CHECKPOINT/BLOCK/join/START/FIRST/LAST/HEIGHT or
     /// CHECKPOINT/BLOCK/aggregate/START/COMMITMENT; of a block and a commitment a unique beginning is enough.
-    #[param(example = "4/b244/batch")]
+    #[param(
+        example = "4/b244/batch",
+        pattern = "^[0-9]{1,18}/(blk:)?[0-9a-fA-F]{1,64}/(transaction/[0-9]{1,9}|batch(/[0-9]{1,9})?|join/[0-9]{1,18}/[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,2}|aggregate/[0-9]{1,18}/[0-9a-fA-F]{1,64})$"
+    )]
     place: String,
 }
 
@@ -146,10 +149,14 @@ struct Why {
 }
 
 /// What answers at a place; where nothing does, in what the nearest place of that checkpoint differs first.
-#[utoipa::path(get, path = "/v1/why", tag = "proofs", params(WhyQuery), responses((status = OK, body = Why)))]
+#[utoipa::path(get, path = "/v1/why", tag = "proofs", params(WhyQuery), responses(
+    (status = OK, body = Why),
+    (status = CONFLICT, description = "Several blocks or commitments begin so: say more of it", body = Problem, content_type = MEDIA_TYPE)
+))]
 async fn why(State(served): Shared, Asked(asked): Asked<WhyQuery>) -> Result<Json<Why>, Problem> {
     let refused = |error: CoordinateQueryError| match error {
         CoordinateQueryError::Store(error) => unanswered(error),
+        several @ CoordinateQueryError::Ambiguous { .. } => Problem::conflict(format!("place: {several}")),
         other => Problem::bad_request(format!("place: {other}")),
     };
     let sought: CoordinateQuery = asked.place.parse().map_err(refused)?;

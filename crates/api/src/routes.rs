@@ -55,7 +55,7 @@ const BLOCKS_MAX: u32 = 2_000;
                        Everything is read only but for decisions about the jobs and workers of a fleet, which need the token. Errors are problem details (RFC 9457).",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, fleet::Decision, fleet::Admission)),
     tags(
         (name = "health", description = "Whether it works"),
         (name = "chain", description = "What it follows"),
@@ -310,7 +310,7 @@ fn states(served: &Served) -> Result<Arc<States>, Problem> {
 /// An account, with the path that proves it in the settled state root. One that does not exist has balance 0, and the path proves
 /// that it does not exist. Served where the workload has accounts.
 #[utoipa::path(get, path = "/v1/accounts/{id}", tag = "state",
-    params(("id" = String, Path, description = "Its id, with res: or without"), AccountQuery),
+    params(("id" = String, Path, description = "Its id, with res: or without", pattern = "^(res:)?[0-9a-fA-F]{64}$"), AccountQuery),
     responses(
         (status = OK, body = Account),
         (status = NOT_FOUND, description = "The resource holds no account", body = Problem, content_type = MEDIA_TYPE)
@@ -329,7 +329,7 @@ async fn account(
 
 /// A resource of any workload, with the path that proves its value or its absence in the settled state root.
 #[utoipa::path(get, path = "/v1/resources/{id}", tag = "state",
-    params(("id" = String, Path, description = "Its id, with res: or without"), StateQuery),
+    params(("id" = String, Path, description = "Its id, with res: or without", pattern = "^(res:)?[0-9a-fA-F]{64}$"), StateQuery),
     responses((status = OK, body = Resource))
 )]
 async fn resource(

@@ -241,7 +241,11 @@ struct Transactions {
 
 /// The lane's transactions in the blocks that are served, on all forks, the newest first.
 #[utoipa::path(get, path = "/v1/transactions", tag = "chain", params(TransactionsQuery),
-    responses((status = OK, body = Transactions)))]
+    responses(
+        (status = OK, body = Transactions),
+        (status = NOT_FOUND, description = "The block is not among those that are served", body = Problem, content_type = MEDIA_TYPE)
+    )
+)]
 async fn transactions(
     State(served): Shared,
     Asked(asked): Asked<TransactionsQuery>,

@@ -485,6 +485,42 @@ fn the_document_names_every_path_and_its_refusals() {
     assert!(document["components"]["schemas"]["Block"]["properties"]["final"].is_object());
 }
 
+/// The schemas that a part of the document refers to.
+fn references(part: &serde_json::Value, found: &mut Vec<String>) {
+    match part {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), value.as_str()) {
+                    ("$ref", Some(target)) => found.push(target.to_owned()),
+                    _ => references(value, found),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_schema_that_the_document_refers_to_is_in_it_and_every_text_in_a_path_has_its_form() {
+    let node = node(Limits::default(), None);
+    let document = get(node.address, "/openapi.json").json();
+    let mut found = vec![];
+    references(&document, &mut found);
+    assert!(found.len() > 50, "{} references", found.len());
+    for target in found {
+        let there = target.strip_prefix('#').and_then(|at| document.pointer(at));
+        assert!(there.is_some(), "{target} is nowhere");
+    }
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let asked = operations.as_object().unwrap().values().filter_map(|it| it["parameters"].as_array());
+        for parameter in asked.flatten().filter(|it| it["in"] == "path") {
+            let schema = &parameter["schema"];
+            assert!(schema["pattern"].is_string() || schema["$ref"].is_string(), "{path}: {parameter}");
+        }
+    }
+}
+
 #[test]
 fn pipelined_and_half_sent_nonsense_ends_no_server() {
     let node = node(Limits::default(), None);
