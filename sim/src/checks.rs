@@ -17,7 +17,7 @@
 //! | a world does not depend on its host: no receipt names one | a store's write |
 //! | a valid proof that comes late is kept | a proof's begin |
 //! | a snapshot that is believed is, to the byte, one that was written | a start after a directory was lost |
-//! | what was paid in is what accounts hold, what is owed and what is paid out, to the sompi | [`crate::vault`], after every step |
+//! | what was paid in is what accounts hold, what is owed and what is paid out, to the sompi | [`crate::value`], after every step |
 //! | the payer is told what is owed, at once; what is owed is what is settled and not paid | the same |
 //! | nothing is proved, submitted or kept over a snapshot before the chain has shown its settlement | a proof's begin, a submission |
 //! | a queue stays within its bound | a change of the queue |
@@ -43,7 +43,7 @@ use reprise_store::port::{
 };
 
 use crate::conditions::HealthChecker;
-use crate::vault::ValueChecker;
+use crate::value::ValueChecker;
 
 /// The checker of a machine, over all its processes.
 pub struct Checker {
@@ -96,11 +96,12 @@ pub struct Checker {
     pub counts: Counts,
 }
 
-/// How many blocks are known by their heights: far more than any place still names.
-const SHOWN_MAX: usize = 200_000;
+/// How far below what is settled for good blocks are known by their heights: no place that lies deeper is named any more. A number of
+/// blocks would not do: after an outage of the L1 a node is shown in a minute what was mined in hours.
+const SHOWN_BELOW: u64 = 20_000;
 
 /// How many pruned statements are remembered.
-const PRUNED_MAX: usize = 50_000;
+const PRUNED_MAX: usize = 20_000;
 
 /// Why a receipt may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,9 +235,10 @@ impl Checker {
         if self.heights.insert(block, height).is_none() {
             self.shown.push_back(block);
         }
-        while self.shown.len() > SHOWN_MAX
-            && let Some(oldest) = self.shown.pop_front()
-        {
+        let is_deep = |block: &BlockHash, heights: &HashMap<BlockHash, u64>| {
+            heights.get(block).is_none_or(|height| height + SHOWN_BELOW < self.prunable.0)
+        };
+        while let Some(oldest) = self.shown.pop_front_if(|block| is_deep(block, &self.heights)) {
             self.heights.remove(&oldest);
             self.orphaned.remove(&oldest);
         }

@@ -13,6 +13,7 @@
 //! | [`l1`] | miners, forks, a covenant, a sequential execution |
 //! | [`strangers`] | squatters, and senders of odd payloads |
 //! | [`vault`] | what the covenant holds, whose it is, and who has exits paid |
+//! | [`value`] | what a node makes of it, judged after every step |
 //! | [`track`] | one chain by height |
 //! | [`machine`] | a process with the real pipeline, with an executor in simulated time |
 //! | [`prover`] | a mock prover that fails on request |
@@ -37,5 +38,6 @@ pub mod scenario;
 pub mod sizing;
 pub mod strangers;
 pub mod track;
+pub mod value;
 pub mod vault;
 pub mod world;

@@ -44,7 +44,8 @@ use crate::l1::L1;
 use crate::prover::{Prover, ProverFault};
 use crate::scenario::{Fault, Faults, Scenario};
 use crate::track::Track;
-use crate::vault::{self, SharedPayer, ValueChecker};
+use crate::value::ValueChecker;
+use crate::vault::{self, SharedPayer};
 use reprise_node::rng::Rng;
 use reprise_node::traffic::account;
 
@@ -262,8 +263,12 @@ impl LossySink {
         journal.transition.exits = exit::root(&Blake3, &[exit]);
         let mut receipt = (*settlement.receipt).clone();
         receipt.claim.journal = journal.bytes();
-        let forged =
-            SettlementArtifact { end_block: settlement.end_block, journal, exits: vec![exit], receipt: &receipt };
+        let forged = SettlementArtifact {
+            end_block: settlement.end_block,
+            journal,
+            exits: vec![exit],
+            receipt: &receipt,
+        };
         let mut overlay = self.sink.0.lock().unwrap_or_else(PoisonError::into_inner);
         // That it is not refused shows when it lands.
         let _ = overlay.submit(forged);
@@ -383,6 +388,7 @@ impl Machine {
             holds.push(("receipts", receipts as usize));
             holds.push(("seen blocks", process.seen.blocks().count()));
             holds.push(("under way", process.tickets.len()));
+            holds.extend(process.pipeline.holds());
         }
         holds
     }

@@ -30,7 +30,8 @@ use crate::machine::{Machine, ProcessEnd, Timer};
 use crate::prover::Prover;
 use crate::scenario::{CONDITIONS, Fault, Faults, Scenario};
 use crate::strangers::{ALL_SLOTS, FewSlots};
-use crate::vault::{Books, ValueChecker};
+use crate::value::ValueChecker;
+use crate::vault::Books;
 use reprise_node::rng::Rng;
 
 /// How long a world without faults may go on without a proof or a settlement while something is not settled, in
@@ -268,7 +269,8 @@ impl World {
         let holds_coins = workload.means::<Ledger>();
         let strangers = [Fault::Squatters, Fault::Odd].map(|fault| scenario.faults.has(fault));
         let (strangers, claimed) = ((strangers, holds_coins), hasher.clone());
-        let mut l1 = L1::new(scenario.seed, scenario.miners, users, strangers, claimed, oracle, genesis, overlay);
+        let mut l1 =
+            L1::new(scenario.seed, scenario.miners, users, strangers, claimed, oracle, genesis, overlay);
 
         let own = scenario.faults.clone();
         let value = || ValueChecker::new(holds_coins);
@@ -664,7 +666,10 @@ impl World {
                 // An operator restarts a process that gave something up, a limited number of times.
                 self.restarts += u32::from(self.calm);
                 if self.restarts > RESTARTS_MAX {
-                    self.broken("once faults stop, everything is settled and paid", "it gives up again and again");
+                    self.broken(
+                        "once faults stop, everything is settled and paid",
+                        "it gives up again and again",
+                    );
                 }
                 self.process_ended(machine, ProcessEnd::Killed);
             }

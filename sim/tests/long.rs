@@ -4,11 +4,22 @@
 //! binary of its own, because the memory of a whole process is measured.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed")]
 
+use std::alloc::System;
 use std::fs;
 
 use reprise_sim::ledger::workload;
 use reprise_sim::scenario::Scenario;
 use reprise_sim::world::World;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// What is allocated now. What the process has of the system's memory follows it up, and seldom down.
+fn heap_mib() -> u64 {
+    let stats = HEAP.stats();
+    (stats.bytes_allocated as u64).wrapping_sub(stats.bytes_deallocated as u64) >> 20
+}
 
 /// What the process has computed, in seconds: other work on the machine is not in it.
 fn cpu_seconds() -> f64 {
@@ -33,11 +44,12 @@ fn a_long_life_breaks_nothing_and_takes_no_more_memory_the_longer_it_lasts() {
     let outcome = world.run_watched(None, &mut |reached| {
         let tenth = (reached.blocks * 10 / blocks).min(10);
         if std::mem::replace(&mut tenths, tenth) != tenth {
-            mib.push(resident_mib());
+            mib.push(heap_mib());
             println!(
-                "{} blocks, {:.2} days: {} MiB, {:.0} CPU s; {} reorgs, {} crashes, {} settlements",
+                "{} blocks, {:.2} days: {} MiB on the heap, {} MiB resident, {:.0} CPU s; {} reorgs, {} crashes, {} settlements",
                 reached.blocks,
                 reached.seconds as f64 / 86_400.0,
+                heap_mib(),
                 resident_mib(),
                 cpu_seconds(),
                 reached.reorgs,

@@ -10,7 +10,7 @@ use reprise_sim::ledger::workload;
 use reprise_sim::scenario::{Limits, Scenario};
 
 /// Every bug must be caught within this many worlds.
-const WORLDS_MAX: u64 = 1000;
+const WORLDS_MAX: u64 = 400;
 
 #[test]
 fn every_deliberate_bug_is_caught_and_without_one_nothing_is() {

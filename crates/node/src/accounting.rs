@@ -57,6 +57,11 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// How many proofs it knows the times of.
+    pub fn held(&self) -> usize {
+        self.took.len() + self.unused.len()
+    }
+
     /// What an event enters.
     pub fn entries(&mut self, event: &PipelineEvent) -> Vec<Entry> {
         let entry = |account, kind, block, time| Entry { account, kind, block, time, is_taken: false };

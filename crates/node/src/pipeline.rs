@@ -342,6 +342,20 @@ impl Pipeline {
         Progress { proved, settled, refused, finalized: self.tree.finalized() }
     }
 
+    /// How much of everything it holds, by name.
+    pub fn holds(&self) -> Vec<(&'static str, usize)> {
+        let mut holds = vec![
+            ("blocks of the fork tree", self.tree.seen()),
+            ("versions of the state", self.scheduler.kept()),
+            ("debts", self.debts.all().len()),
+        ];
+        holds.extend(self.planner.holds());
+        holds.extend(self.engine.holds());
+        holds.extend(self.watcher.holds());
+        holds.extend(self.statistics.holds());
+        holds
+    }
+
     /// Whether nothing is being looked up, proved, checked or stored, and nothing waits for the store.
     pub fn is_idle(&self) -> bool {
         self.engine.is_idle() && self.deferred.error().is_none()

@@ -32,6 +32,15 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// How much it keeps to count by.
+    pub fn holds(&self) -> [(&'static str, usize); 3] {
+        [
+            ("orphaned blocks", self.orphaned.len()),
+            ("returned statements", self.returned.len()),
+            ("accounted proofs", self.accounts.held()),
+        ]
+    }
+
     /// The figures so far; the ones counted elsewhere are zero.
     pub fn report(&self) -> Report {
         Report {

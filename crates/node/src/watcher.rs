@@ -76,6 +76,11 @@ impl Watcher {
         (self.origin, self.tip) = (Some(block), checkpoint.0);
     }
 
+    /// How many receipts and settlements it keeps in mind.
+    pub fn holds(&self) -> [(&'static str, usize); 2] {
+        [("watched receipts", self.durable.len()), ("watched settlements", self.settled.len())]
+    }
+
     /// The invariants broken so far: the first few violations of each.
     pub fn violations(&self) -> &[Violation] {
         &self.violations

@@ -562,6 +562,19 @@ impl Planner {
         statements
     }
 
+    /// How much of everything it holds.
+    pub fn holds(&self) -> [(&'static str, usize); 7] {
+        [
+            ("blocks viewed", self.viewed()),
+            ("checkpoints", self.checkpoints.len()),
+            ("anchors", self.anchors.len()),
+            ("planned blocks", self.planned.len()),
+            ("heights of planned blocks", self.heights.len()),
+            ("aggregates", self.aggregates.len()),
+            ("settlements", self.settlements.len()),
+        ]
+    }
+
     /// How many blocks are planned. The use of memory is proportional to it.
     pub fn planned(&self) -> usize {
         self.planned.len()

@@ -405,6 +405,19 @@ impl Engine {
         effects
     }
 
+    /// How much of everything it holds.
+    pub fn holds(&self) -> [(&'static str, usize); 7] {
+        [
+            ("jobs", self.jobs.len()),
+            ("known receipts", self.known.len()),
+            ("demanded", self.demand.len()),
+            ("dormant", self.dormant.len()),
+            ("wanted ever", self.wanted.len()),
+            ("served ever", self.served.len()),
+            ("failed", self.failed.len()),
+        ]
+    }
+
     /// Statements became dormant, because their blocks were orphaned and are not deep, or are no longer. Queued jobs for
     /// dormant statements are kept. Called before the change of the demand that goes with it.
     pub fn retain(&mut self, dormant: &[StatementId], no_longer: &[StatementId]) {

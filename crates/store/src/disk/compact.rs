@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Numbers are of seven bits a byte, the least first. A change writes its block anew, which takes about a microsecond. Changes of
-//! one block that come together write it once.
+//! one block that come together write it once. A block is written in one place, and then copied to one of a few lengths: were each as
+//! long as it is, those that are written later would not fit where others were, and a third of the memory would be holes.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -20,30 +21,46 @@ const BLOCK_BYTES_MAX: usize = 2048;
 /// Fewer equal bytes than this between others are written with them.
 const EQUAL_MIN: usize = 3;
 
+/// The lengths of blocks are multiples of this, without what an allocator keeps beside each.
+const STEP: usize = 128;
+const BESIDE: usize = 8;
+
 /// A change of a key.
-pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
+pub(super) type Change<'c> = (&'c [u8], Option<&'c [u8]>);
 
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Compact {
     /// By a key that is above all of the block before, and not above any of the block's own. The first one's is empty.
-    blocks: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    blocks: BTreeMap<Box<[u8]>, Vec<u8>>,
+    /// Where blocks are written.
+    writer: Writer,
+}
+
+/// A copy of a block, of a length that another one has too.
+fn fitted(block: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity((block.len() + BESIDE).next_multiple_of(STEP) - BESIDE);
+    copy.extend_from_slice(block);
+    copy
 }
 
 impl Compact {
     /// Applies changes in ascending order of their keys, each of another key. `replaced` is told the value before of each that had
     /// one.
-    pub(super) fn apply(&mut self, changes: &[Change], replaced: &mut dyn FnMut(&[u8], &[u8])) {
+    pub(super) fn apply(&mut self, changes: &[Change<'_>], replaced: &mut dyn FnMut(&[u8], &[u8])) {
         let mut rest = changes;
         while let Some((first, _)) = rest.first() {
             let bound = self.bound_of(first);
             let next = self.blocks.range::<[u8], _>((Bound::Excluded(&bound[..]), Bound::Unbounded)).next();
-            let here = next.map_or(rest.len(), |(next, _)| rest.partition_point(|(key, _)| **key < **next));
+            let here = next.map_or(rest.len(), |(next, _)| rest.partition_point(|(key, _)| *key < &**next));
             let (these, later) = rest.split_at(here);
             rest = later;
             let before = self.blocks.remove(&bound).unwrap_or_default();
-            let merged = merged(&before, these, replaced);
-            self.put(bound, merged);
+            let mut writer = std::mem::take(&mut self.writer);
+            writer.clear();
+            merge(&mut writer, &before, these, replaced);
+            self.put(bound, &writer.bytes);
+            self.writer = writer;
         }
     }
 
@@ -54,32 +71,27 @@ impl Compact {
     }
 
     /// Enters a block, in parts where it is long.
-    fn put(&mut self, bound: Box<[u8]>, block: Vec<u8>) {
-        if block.len() <= BLOCK_BYTES_MAX {
-            // An empty one leaves its keys to the block below.
-            if !block.is_empty() || bound.is_empty() {
-                self.blocks.insert(bound, block.into());
-            }
+    fn put(&mut self, bound: Box<[u8]>, block: &[u8]) {
+        // An empty one leaves its keys to the block below.
+        if block.is_empty() && !bound.is_empty() {
             return;
         }
-        let (mut reader, mut left, mut right) = (Reader::over(&block), Writer::default(), Writer::default());
-        let mut parts = None;
+        let parts = block.len().div_ceil(BLOCK_BYTES_MAX).max(1);
+        if parts == 1 {
+            self.blocks.insert(bound, fitted(block));
+            return;
+        }
+        let (mut reader, mut part, mut bound) = (Reader::over(block), Writer::default(), bound);
         while let Some(Entry { value, .. }) = reader.read() {
-            if left.bytes.len() < block.len() / 2 || left.bytes.is_empty() {
-                left.write(reader.key(), value);
-                continue;
+            // One entry alone may be longer.
+            if part.bytes.len() >= block.len().div_ceil(parts) {
+                let next = separator(part.key(), reader.key());
+                self.blocks.insert(std::mem::replace(&mut bound, next), fitted(&part.bytes));
+                part.clear();
             }
-            parts.get_or_insert_with(|| separator(left.key(), reader.key()));
-            right.write(reader.key(), value);
+            part.write(reader.key(), value);
         }
-        match parts {
-            Some(between) => {
-                self.put(bound, left.bytes);
-                self.put(between, right.bytes);
-            }
-            // One entry alone.
-            None => drop(self.blocks.insert(bound, block.into())),
-        }
+        self.blocks.insert(bound, fitted(&part.bytes));
     }
 
     /// The value of a key.
@@ -115,20 +127,19 @@ fn separator(below: &[u8], above: &[u8]) -> Box<[u8]> {
     above[..(equal + 1).min(above.len())].into()
 }
 
-/// A block after these changes.
-fn merged(block: &[u8], changes: &[Change], replaced: &mut dyn FnMut(&[u8], &[u8])) -> Vec<u8> {
-    let mut out = Writer { bytes: Vec::with_capacity(block.len() + 128), ..Writer::default() };
+/// Writes a block after these changes.
+fn merge(out: &mut Writer, block: &[u8], changes: &[Change<'_>], replaced: &mut dyn FnMut(&[u8], &[u8])) {
     let (mut reader, mut changes) = (Reader::over(block), changes.iter().peekable());
     // Whether both lines are equal: then what is read next can be copied as it is.
     let mut in_step = true;
     while let Some(Entry { raw, value }) = reader.read() {
-        while let Some((key, value)) = changes.next_if(|(key, _)| **key < *reader.key()) {
+        while let Some((key, value)) = changes.next_if(|(key, _)| *key < reader.key()) {
             if let Some(value) = value {
                 out.write(key, value);
                 in_step = false;
             }
         }
-        match changes.next_if(|(key, _)| **key == *reader.key()) {
+        match changes.next_if(|(key, _)| *key == reader.key()) {
             Some((key, after)) => {
                 replaced(key, value);
                 match after {
@@ -152,7 +163,6 @@ fn merged(block: &[u8], changes: &[Change], replaced: &mut dyn FnMut(&[u8], &[u8
             out.write(key, value);
         }
     }
-    out.bytes
 }
 
 /// An entry of a block.
@@ -223,6 +233,13 @@ struct Writer {
 }
 
 impl Writer {
+    /// Begins another block.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.line.clear();
+        self.length = 0;
+    }
+
     /// The key that was written last.
     fn key(&self) -> &[u8] {
         &self.line[..self.length]
@@ -335,7 +352,8 @@ mod tests {
                     };
                     expected.extend(before.map(|before| (key.clone(), before)));
                 }
-                let changes: Vec<Change> = changes.into_iter().collect();
+                let changes: Vec<Change<'_>> =
+                    changes.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
                 compact.apply(&changes, &mut |key, before| replaced.push((key.to_vec(), before.to_vec())));
                 prop_assert_eq!(replaced, expected);
                 for key in asked.iter().chain(plain.keys()) {
@@ -362,8 +380,7 @@ mod tests {
         for n in 0..1_000u32 {
             let key = [&n.to_be_bytes()[..], blake3::hash(&n.to_le_bytes()).as_bytes(), &[9; 96]].concat();
             bytes += key.len();
-            let short = (key[..36].to_vec(), Some(vec![]));
-            compact.apply(&[short, (key, Some(vec![]))], &mut |_, _| ());
+            compact.apply(&[(&key[..36], Some(&[])), (&key[..], Some(&[]))], &mut |_, _| ());
         }
         let held: usize = compact.blocks.iter().map(|(bound, block)| bound.len() + block.len()).sum();
         assert!(held < 50_000 && bytes > 130_000, "{held} of {bytes}");

@@ -5,9 +5,15 @@
 //!
 //! All tables are one [`Compact`] map. Those with a statement's id before everything else are sorted by that first, and then by
 //! table, so that what belongs to one statement stands together and has its id once.
+//!
+//! A coordinate and its statement stand in two tables, which one commit writes and one deletes. Neither row holds all of the other's: the one
+//! by coordinate has the beginning of the id, the one by statement has the checkpoint and the beginning of a hash of the coordinate. Each is
+//! read in whole with the other's help. A row whose other is lost to damage is not there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use reprise_model::coordinate::Coordinate;
 
 use crate::disk::compact::{self, Compact};
 use crate::disk::frame::{Change, What};
@@ -27,7 +33,43 @@ pub(crate) struct Index {
     pub(super) segments: BTreeMap<u64, Arc<Segment>>,
     /// Bytes that its keys and values take in the log.
     pub(super) live_bytes: u64,
+    /// Changes that are not among the keys yet.
+    pending: Pending,
 }
+
+/// Changes, in the order in which they were made.
+#[derive(Default)]
+struct Pending {
+    /// The places and the values, one after the other.
+    bytes: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+/// A change, by the lengths of its place and of its value.
+struct Row {
+    at: usize,
+    place: usize,
+    value: Option<usize>,
+}
+
+impl Pending {
+    fn push(&mut self, table: Table, key: &[u8], held: Option<&Held>) {
+        let at = self.bytes.len();
+        place(&mut self.bytes, table, key);
+        let end = self.bytes.len();
+        let value = held.map(|held| {
+            held.write(&mut self.bytes);
+            self.bytes.len() - end
+        });
+        self.rows.push(Row { at, place: end - at, value });
+    }
+}
+
+/// So many bytes of changes are sorted and entered together when a log is read.
+const PENDING_MAX: usize = 8 << 20;
+
+/// So many of them at a time.
+const ENTERED_MAX: usize = 1024;
 
 /// A value, and the segment that records it.
 struct Held {
@@ -51,10 +93,9 @@ impl Value {
 }
 
 impl Held {
-    fn write(&self) -> Vec<u8> {
-        let mut bytes = vec![];
+    fn write(&self, bytes: &mut Vec<u8>) {
         let Self { segment, value } = self;
-        compact::number(&mut bytes, *segment);
+        compact::number(bytes, *segment);
         match value {
             Value::Inline(value) => {
                 bytes.push(0);
@@ -62,11 +103,10 @@ impl Held {
             }
             Value::Apart { offset, len } => {
                 bytes.push(1);
-                compact::number(&mut bytes, *offset);
-                compact::number(&mut bytes, *len);
+                compact::number(bytes, *offset);
+                compact::number(bytes, *len);
             }
         }
-        bytes
     }
 
     /// `None` for bytes that [`write`](Self::write) does not write.
@@ -93,41 +133,90 @@ const APART: [Table; 2] = [Table::Entries, Table::Marks];
 /// The length of a statement's id.
 const ID_LEN: usize = 32;
 
-/// The key among all tables' keys. It sorts as the key does within its table.
-fn place(table: Table, key: &[u8]) -> Vec<u8> {
+/// How much of an id stands in the row by coordinate.
+const ID_SHORT: usize = 8;
+
+/// What stands in the row by statement instead of the coordinate: the checkpoint, and the beginning of a hash.
+const CHECKPOINT_LEN: usize = 8;
+const HASH_SHORT: usize = 6;
+
+/// The length of the keys of both tables of coordinates.
+const PAIR_LEN: usize = Coordinate::KEY_LEN + ID_LEN;
+
+/// Where a place by statement says its table, and how much of the id the key has: one more than all where the rest is short.
+const TABLE_AT: usize = 1 + ID_LEN;
+const LENGTH_AT: usize = TABLE_AT + 1;
+const IS_SHORT: u8 = ID_LEN as u8 + 1;
+
+/// Adds the key's place among all tables' keys. It sorts as the key does within its table, among those of one statement too, but for
+/// the coordinates of one statement at one checkpoint.
+fn place(out: &mut Vec<u8>, table: Table, key: &[u8]) {
+    let is_pair = key.len() == PAIR_LEN;
     if !BY_STATEMENT.contains(&table) {
-        return [&[1 + table as u8], key].concat();
+        out.push(1 + table as u8);
+        out.extend_from_slice(match table {
+            Table::Coordinates if is_pair => &key[..Coordinate::KEY_LEN + ID_SHORT],
+            _ => key,
+        });
+        return;
     }
     let (id, rest) = key.split_at(key.len().min(ID_LEN));
-    let mut place = Vec::with_capacity(3 + ID_LEN + rest.len());
-    place.push(0);
-    place.extend_from_slice(id);
-    place.resize(1 + ID_LEN, 0);
-    place.extend([table as u8, id.len() as u8]);
-    place.extend_from_slice(rest);
-    place
+    let begin = out.len();
+    out.push(0);
+    out.extend_from_slice(id);
+    out.resize(begin + 1 + ID_LEN, 0);
+    if table == Table::Backrefs && is_pair {
+        out.extend([table as u8, IS_SHORT]);
+        out.extend_from_slice(&short(rest));
+        return;
+    }
+    out.extend([table as u8, id.len() as u8]);
+    out.extend_from_slice(rest);
 }
 
-/// The table and the key at a place.
-fn at(place: &[u8]) -> Option<(Table, Vec<u8>)> {
-    let (class, key) = place.split_first()?;
-    let table = |number: u8| Table::ALL.get(usize::from(number)).copied();
-    let Some(number) = class.checked_sub(1) else {
-        let (id, rest) = key.split_at_checked(ID_LEN)?;
-        let (number, rest) = rest.split_first()?;
-        let (length, rest) = rest.split_first()?;
-        return Some((table(*number)?, [id.get(..usize::from(*length))?, rest].concat()));
+/// What stands for a coordinate in the row by statement.
+fn short(coordinate: &[u8]) -> [u8; CHECKPOINT_LEN + HASH_SHORT] {
+    let mut short = [0; CHECKPOINT_LEN + HASH_SHORT];
+    short[..CHECKPOINT_LEN].copy_from_slice(&coordinate[..CHECKPOINT_LEN]);
+    short[CHECKPOINT_LEN..].copy_from_slice(&blake3::hash(coordinate).as_bytes()[..HASH_SHORT]);
+    short
+}
+
+/// The table of a place.
+fn table_at(place: &[u8]) -> Option<Table> {
+    let number = match place.first()? {
+        0 => *place.get(TABLE_AT)?,
+        class => class - 1,
     };
-    Some((table(number)?, key.to_vec()))
+    Table::ALL.get(usize::from(number)).copied()
+}
+
+/// Whether a place stands for a key of which it has a part alone.
+fn is_short(place: &[u8]) -> bool {
+    match table_at(place) {
+        Some(Table::Coordinates) => place.len() == 1 + Coordinate::KEY_LEN + ID_SHORT,
+        Some(Table::Backrefs) => place.get(LENGTH_AT) == Some(&IS_SHORT),
+        _ => false,
+    }
+}
+
+/// How long the key at a place is.
+fn key_len(place: &[u8]) -> usize {
+    match place.first() {
+        _ if is_short(place) => PAIR_LEN,
+        Some(0) => place.len() - (LENGTH_AT + 1) + place.get(LENGTH_AT).map_or(0, |len| usize::from(*len)),
+        _ => place.len().saturating_sub(1),
+    }
 }
 
 impl Index {
     /// Takes the changes of a frame of a segment, whose changes begin at `changes_at` and have so many bytes. The values follow,
     /// `values_len` bytes of them.
-    pub(super) fn apply(&mut self, changes: Vec<Change>, segment: u64, changes_at: u64, values_len: u64) {
+    ///
+    /// Nothing that is asked knows them before they are [settled](Self::settle).
+    pub(super) fn take(&mut self, changes: Vec<Change>, segment: u64, changes_at: u64, values_len: u64) {
         let changes_len = Change::ALL_BEGIN + changes.iter().map(Change::len).sum::<u64>();
         let (mut here, values_at) = (changes_at + Change::ALL_BEGIN, changes_at + changes_len);
-        let mut placed = Vec::with_capacity(changes.len());
         for change in changes {
             let (within, next) = (change.lies_within(values_len), here + change.len());
             let inline_at = here + change.begin_of_value();
@@ -144,25 +233,105 @@ impl Index {
                 What::Inline(value) => Some(Value::Inline(value)),
                 What::Apart { position, len } => Some(Value::Apart { offset: values_at + position, len }),
             };
-            let size = value.as_ref().map_or(0, |value| size(key.len(), value));
-            self.live_bytes += size;
-            placed.push((place(table, &key), value.map(|value| Held { segment, value }.write())));
+            self.live_bytes += value.as_ref().map_or(0, |value| size(key.len(), value));
+            let held = value.map(|value| Held { segment, value });
+            self.pending.push(table, &key, held.as_ref());
         }
-        placed.sort_unstable();
+        if self.pending.bytes.len() >= PENDING_MAX {
+            self.settle();
+        }
+    }
+
+    /// The same. What is asked afterwards knows these changes.
+    pub(super) fn apply(&mut self, changes: Vec<Change>, segment: u64, changes_at: u64, values_len: u64) {
+        self.take(changes, segment, changes_at, values_len);
+        self.settle();
+    }
+
+    /// Enters all changes that were taken.
+    pub(super) fn settle(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        let Pending { bytes, rows } = &mut pending;
+        let place = |row: &Row| &bytes[row.at..][..row.place];
+        let value = |row: &Row| row.value.map(|len| &bytes[row.at + row.place..][..len]);
+        // Of several changes of one key the last one counts, so those of one key stay in their order.
+        rows.sort_by(|a, b| place(a).cmp(place(b)));
         let mut gone = 0;
-        self.keys.apply(&placed, &mut |place, before| {
-            let before = at(place).zip(Held::read(before));
-            gone += before.map_or(0, |((_, key), held)| size(key.len(), &held.value));
-        });
+        let mut replaced = |place: &[u8], before: &[u8]| {
+            gone += Held::read(before).map_or(0, |held| size(key_len(place), &held.value));
+        };
+        let mut changes: Vec<compact::Change<'_>> = Vec::with_capacity(rows.len().min(ENTERED_MAX));
+        for (at, row) in rows.iter().enumerate() {
+            let change = (place(row), value(row));
+            if rows.get(at + 1).is_some_and(|next| place(next) == change.0) {
+                change.1.iter().for_each(|before| replaced(change.0, before));
+                continue;
+            }
+            changes.push(change);
+            if changes.len() == ENTERED_MAX || at + 1 == rows.len() {
+                self.keys.apply(&changes, &mut replaced);
+                changes.clear();
+            }
+        }
         self.live_bytes = self.live_bytes.saturating_sub(gone);
+        // The bytes are used again: what is taken and given back in between lies in the way of the blocks.
+        drop(changes);
+        pending.bytes.clear();
+        pending.rows.clear();
+        self.pending = pending;
+    }
+
+    /// Enters all changes that were taken from a log, which was the last.
+    pub(super) fn finish(&mut self) {
+        self.settle();
+        self.pending = Pending::default();
+    }
+
+    /// The key at a place.
+    fn key_at(&self, place: &[u8]) -> Option<Vec<u8>> {
+        if !is_short(place) {
+            return match place.split_first()? {
+                (0, key) => {
+                    let (id, rest) = key.split_at_checked(ID_LEN)?;
+                    let [_, length, rest @ ..] = rest else { return None };
+                    Some([id.get(..usize::from(*length))?, rest].concat())
+                }
+                (_, key) => Some(key.to_vec()),
+            };
+        }
+        let mut found = None;
+        if place[0] == 0 {
+            let (id, named) = (&place[1..TABLE_AT], &place[LENGTH_AT + 1..]);
+            let from = [&[1 + Table::Coordinates as u8], &named[..CHECKPOINT_LEN]].concat();
+            self.keys.each(&from, &mut |other, _| {
+                let row = other.strip_prefix(&from[..]).filter(|_| is_short(other));
+                if row.is_some_and(|row| row.ends_with(&id[..ID_SHORT])) {
+                    let coordinate = &other[1..1 + Coordinate::KEY_LEN];
+                    found = (short(coordinate) == *named).then(|| [id, coordinate].concat());
+                }
+                found.is_none() && other.starts_with(&from)
+            });
+            return found;
+        }
+        let (coordinate, begin) = place[1..].split_at(Coordinate::KEY_LEN);
+        let (from, named) = ([&[0], begin].concat(), short(coordinate));
+        self.keys.each(&from, &mut |other, _| {
+            if table_at(other) == Some(Table::Backrefs) && is_short(other) && other.ends_with(&named) {
+                found = other.get(1..TABLE_AT).map(|id| [coordinate, id].concat());
+            }
+            found.is_none() && other.starts_with(&from)
+        });
+        found
     }
 
     /// What has its value in this segment.
     pub(super) fn living_in(&self, segment: u64) -> Vec<(Table, Vec<u8>, Value)> {
         let mut living = vec![];
         self.keys.each(&[], &mut |place, held| {
-            let held = Held::read(held).filter(|held| held.segment == segment);
-            living.extend(at(place).zip(held).map(|((table, key), held)| (table, key, held.value)));
+            if let Some(held) = Held::read(held).filter(|held| held.segment == segment) {
+                let key = table_at(place).zip(self.key_at(place));
+                living.extend(key.map(|(table, key)| (table, key, held.value)));
+            }
             true
         });
         living
@@ -187,7 +356,11 @@ impl Index {
     }
 
     fn find(&self, table: Table, key: &[u8]) -> Option<Held> {
-        Held::read(self.keys.get(&place(table, key))?)
+        let mut place_of = Vec::with_capacity(1 + PAIR_LEN);
+        place(&mut place_of, table, key);
+        let held = Held::read(self.keys.get(&place_of)?)?;
+        let is_it = !is_short(&place_of) || self.key_at(&place_of).is_some_and(|found| found == key);
+        is_it.then_some(held)
     }
 
     /// The number of the segment that the log begins with, as the meta table says; 0 where it says none.
@@ -199,7 +372,7 @@ impl Index {
     }
 
     pub(crate) fn has(&self, table: Table, key: &[u8]) -> bool {
-        self.keys.get(&place(table, key)).is_some()
+        self.find(table, key).is_some()
     }
 
     /// The value of a key, or where to read it.
@@ -228,21 +401,31 @@ impl Index {
         if limit == 0 || to.is_some_and(|to| to <= from) {
             return page;
         }
-        // Up to here the place says only what comes before a table.
-        let mut begin = place(table, from);
-        if BY_STATEMENT.contains(&table) {
-            begin.truncate(1 + ID_LEN);
-        }
+        let mut begin = vec![];
+        place(&mut begin, table, from);
+        let by_statement = BY_STATEMENT.contains(&table);
+        // Up to here the place says only what comes before a table, and a short one no more of the key.
+        begin.truncate(if by_statement { TABLE_AT } else { 1 + Coordinate::KEY_LEN + ID_SHORT });
         let class = begin[0];
         self.keys.each(&begin, &mut |place, held| {
-            let Some((found, key)) = at(place).filter(|_| place[0] == class) else { return false };
-            // Another table's key may stand before the first of this one, and behind its last.
-            let is_over = to.is_some_and(|to| *key >= *to) && found == table;
-            let is_past = to.is_some_and(|to| key.get(..ID_LEN).is_some_and(|id| *id > *to));
-            if is_over || is_past {
+            if place[0] != class {
                 return false;
             }
-            if found == table && *key >= *from {
+            // Another table's key may stand before the first of this one, and behind its last.
+            let has_id = by_statement && place.get(LENGTH_AT).is_some_and(|len| usize::from(*len) >= ID_LEN);
+            if has_id && to.is_some_and(|to| place[1..TABLE_AT] > *to) {
+                return false;
+            }
+            let Some(key) = Some(place)
+                .filter(|place| table_at(place) == Some(table))
+                .and_then(|place| self.key_at(place))
+            else {
+                return true;
+            };
+            if to.is_some_and(|to| *key >= *to) {
+                return false;
+            }
+            if *key >= *from {
                 page.extend(Held::read(held).and_then(|held| self.locate(held)).map(|held| (key, held)));
             }
             page.len() < limit

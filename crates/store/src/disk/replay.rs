@@ -65,6 +65,7 @@ pub(crate) fn replay_all(segments: &[Arc<Segment>]) -> io::Result<Replayed> {
         let last = Some(segment.number) == segments.last().map(|last| last.number);
         replayed.last = Some(replay(&mut replayed.index, segment, last, &mut replayed.damage)?);
     }
+    replayed.index.finish();
     let begins = replayed.index.begins();
     match segments.partition_point(|segment| segment.number < begins) {
         0 => Ok(replayed),
@@ -93,7 +94,7 @@ fn replay(
         let to = at + head.len();
         match changes_at(segment, at, &head, values_too)? {
             Some(changes) => {
-                index.apply(changes, segment.number, at + HEAD_LEN as u64, head.values_len);
+                index.take(changes, segment.number, at + HEAD_LEN as u64, head.values_len);
             }
             None => {
                 damage.push(Damage { segment: segment.clone(), from: at, to });
