@@ -340,7 +340,9 @@ impl Facts {
                 say("covenant", Failed, said.into(), advice);
             }
             Some(CovenantStatus::Founded) => {
-                say("covenant", Ok, "founded: the first settlement moves it into its first state".into(), "");
+                let said = "founded: the first settlement moves it into its first state, and until then this key could empty the vault: let \
+                     others deposit after it";
+                say("covenant", Ok, said.into(), "");
             }
             Some(CovenantStatus::Elsewhere) => {
                 let said = "not in the state that was followed under this build's programs: somebody settled since, or it was founded for \

@@ -81,6 +81,42 @@ impl From<Unanswered> for PayError {
     }
 }
 
+/// Why the exits of one settlement wait, while those of another may be paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// The fees of a day are used up.
+    Spent(SpentError),
+    /// At this fee rate they cost more than one transaction may pay. Larger ones cost less.
+    Dear { fee: u64, fee_max: u64 },
+    /// The vault holds less.
+    Short(ShortError),
+}
+
+impl Waits {
+    /// What an error of a payment means where a transaction may pay at most `fee_max`, and `left` of `a_day` is left. An error that
+    /// would meet the other settlements too is given back.
+    fn of(error: PayError, fee_max: u64, (left, a_day): (u64, u64)) -> Result<Self, PayError> {
+        match error {
+            PayError::Build(BuildError::FeeTooHigh { fee, .. }) if fee <= fee_max => {
+                Ok(Self::Spent(SpentError { fee, left, a_day }))
+            }
+            PayError::Build(BuildError::FeeTooHigh { fee, .. }) => Ok(Self::Dear { fee, fee_max }),
+            PayError::Short(short) => Ok(Self::Short(short)),
+            other => Err(other),
+        }
+    }
+}
+
+impl From<Waits> for PayError {
+    fn from(waits: Waits) -> Self {
+        match waits {
+            Waits::Spent(spent) => spent.into(),
+            Waits::Dear { fee, fee_max } => BuildError::FeeTooHigh { fee, fee_max }.into(),
+            Waits::Short(short) => short.into(),
+        }
+    }
+}
+
 /// How many settlements one step looks at.
 const SETTLEMENTS_MAX: usize = 16;
 
@@ -90,7 +126,7 @@ const AHEAD_MAX: usize = 256;
 /// How many scripts a node is asked for at a time.
 const SCRIPTS_MAX: usize = 128;
 
-/// How long it rests once nothing of what it can pay is within its allowance.
+/// How long it rests once all of what it looked at waits.
 const REST: Duration = Duration::from_secs(60);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -146,7 +182,7 @@ pub struct ExitPayer {
     /// What fees it pays; `None` for any.
     allowance: Option<Allowance>,
     /// Until when it rests, and why.
-    rests: Option<(Instant, SpentError)>,
+    rests: Option<(Instant, Waits)>,
     pending: Vec<PendingClaim>,
     /// The index in `pending` of the next to look at.
     next: usize,
@@ -205,10 +241,10 @@ impl ExitPayer {
             }
             self.under_way = None;
         }
-        if let Some((_, spent)) = self.rests.filter(|(until, _)| Instant::now() < *until) {
-            return Err(spent.into());
+        if let Some((_, waits)) = self.rests.filter(|(until, _)| Instant::now() < *until) {
+            return Err(waits.into());
         }
-        let mut dear = None;
+        let mut waiting = None;
         for _ in 0..SETTLEMENTS_MAX.min(self.pending.len()) {
             let at = self.next % self.pending.len().max(1);
             let Some(claim) = self.pending.get_mut(at) else { break };
@@ -222,15 +258,16 @@ impl ExitPayer {
                 self.allowance.as_mut().map(|allowance| (allowance.left(Instant::now()), allowance.a_day));
             let (left, a_day) = allowed.unwrap_or((u64::MAX, u64::MAX));
             let bounded = PaymentContext { fee_max: context.fee_max.min(left), ..context };
-            let Completed { transaction, fee, .. } =
-                match pay(rpc, bounded, &claimed, (claim, paid), purse).await {
-                    Err(PayError::Build(BuildError::FeeTooHigh { fee, .. })) if fee <= context.fee_max => {
-                        // Another settlement may have a larger exit, which costs less.
-                        (dear, self.next) = (Some(SpentError { fee, left, a_day }), at + 1);
-                        continue;
-                    }
-                    paying => paying?,
-                };
+            let paying = pay(rpc, bounded, &claimed, (claim, paid), purse).await;
+            let Completed { transaction, fee, .. } = match paying {
+                Ok(completed) => completed,
+                Err(error) => {
+                    // Another settlement may have a larger exit, which costs less, or a smaller one, which takes less.
+                    let waits = Waits::of(error, context.fee_max, (left, a_day))?;
+                    (waiting, self.next) = (waiting.or(Some(waits)), at + 1);
+                    continue;
+                }
+            };
             let sent = wallet::send(rpc, &transaction).await?;
             if let Some(allowance) = &mut self.allowance {
                 allowance.take(fee, Instant::now());
@@ -239,11 +276,11 @@ impl ExitPayer {
             self.under_way = Some(sent);
             return Ok(Some(sent));
         }
-        match dear {
+        match waiting {
             None => Ok(None),
-            Some(spent) => {
-                self.rests = Some((Instant::now() + REST, spent));
-                Err(spent.into())
+            Some(waits) => {
+                self.rests = Some((Instant::now() + REST, waits));
+                Err(waits.into())
             }
         }
     }
@@ -320,7 +357,9 @@ async fn pay(
     let feerate = wallet::feerate(rpc, Haste::Normal).await?;
     let funding = Funding { coins: &paying, fees: Fees { feerate, fee_max } };
     let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
-    let mut held = wallet::unspent(rpc, &vault, prefix).await?;
+    let held = wallet::unspent(rpc, &vault, prefix).await?;
+    // One that cannot be spent yet would have the node refuse the payment.
+    let mut held = wallet::mature(rpc, &settling.params, held).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
     let next = &claim.order[paid..claim.due.min(paid + EXITS_MAX)];
     let tree = claim.tree_after(paid);
@@ -461,6 +500,24 @@ mod tests {
         often.take(86_400_000, begin);
         let last = (1..=3_600).map(|second| often.left(begin + Duration::from_secs(second))).last();
         assert_eq!(last, Some(3_600_000));
+    }
+
+    #[test]
+    fn exits_that_wait_keep_none_of_another_settlement_waiting() {
+        let (fee_max, allowed) = (100, (40, 1_000));
+        let of = |error| Waits::of(error, fee_max, allowed);
+        let dear = |fee| PayError::from(BuildError::FeeTooHigh { fee, fee_max: 40 });
+        let spent = SpentError { fee: 70, left: 40, a_day: 1_000 };
+        assert_eq!(of(dear(70)).unwrap(), Waits::Spent(spent), "the day's are used up");
+        // What a stranger's small exits cost at a high fee rate is too much for a transaction, whatever is left.
+        assert_eq!(of(dear(101)).unwrap(), Waits::Dear { fee: 101, fee_max: 100 });
+        let short = ShortError { held: 1, taken: 2 };
+        assert_eq!(of(short.into()).unwrap(), Waits::Short(short));
+        // Without coins for fees nothing is paid at all.
+        let poor = BuildError::InsufficientFunds { address: "kaspa:".into(), found: 0, needed: 1 };
+        assert!(of(poor.into()).is_err());
+        let said = PayError::from(Waits::Dear { fee: 101, fee_max: 100 }).to_string();
+        assert!(said.contains("--fee-max"), "{said}");
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Purse {
         let coins =
             coins.map(|(outpoint, entry)| Coin { outpoint: *outpoint, entry: entry.clone() }).collect();
         self.listed = Some(listed);
-        let mut coins = self.in_flight.spendable(wallet::mature(rpc, params, coins).await?, replaced);
+        let mut coins = self.in_flight.spendable(wallet::paying(rpc, params, coins).await?, replaced);
         coins.sort_by_key(|coin| {
             let TransactionOutpoint { transaction_id, index } = coin.outpoint;
             (std::cmp::Reverse(coin.entry.amount), transaction_id, index)

@@ -104,27 +104,48 @@ pub async fn coins(
     key: &Key,
     prefix: Prefix,
 ) -> Result<Vec<Coin>, WalletError> {
-    mature(rpc, params, unspent(rpc, &key.script(), prefix).await?).await
+    paying(rpc, params, unspent(rpc, &key.script(), prefix).await?).await
 }
 
-/// Those of the coins that can pay: mature, and of no covenant.
+/// Those of a key's coins that can pay: mature, and of no covenant.
+pub async fn paying(rpc: &dyn RpcApi, params: &Params, coins: Vec<Coin>) -> Result<Vec<Coin>, WalletError> {
+    let mut coins = mature(rpc, params, coins).await?;
+    coins.retain(|coin| coin.entry.covenant_id.is_none());
+    Ok(coins)
+}
+
+/// Those of the coins that the next block may spend. A miner is paid to any script, the vault's too.
 pub async fn mature(
     rpc: &dyn RpcApi,
     params: &Params,
     mut coins: Vec<Coin>,
 ) -> Result<Vec<Coin>, WalletError> {
     let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    let maturity = params.coinbase_maturity();
-    coins.retain(|coin| {
-        let age = if coin.entry.is_coinbase { maturity } else { 0 };
-        coin.entry.covenant_id.is_none() && coin.entry.block_daa_score + age <= info.virtual_daa_score
-    });
+    coins.retain(|coin| is_mature(coin, params.coinbase_maturity(), info.virtual_daa_score));
     Ok(coins)
+}
+
+/// Whether a block of this DAA score may spend a coin, where a miner's takes so long.
+fn is_mature(coin: &Coin, maturity: u64, daa_score: u64) -> bool {
+    let age = if coin.entry.is_coinbase { maturity } else { 0 };
+    coin.entry.block_daa_score.saturating_add(age) <= daa_score
 }
 
 #[cfg(test)]
 mod tests {
+    use kaspa_consensus_core::tx::{TransactionOutpoint, UtxoEntry};
+
     use super::*;
+
+    #[test]
+    fn what_a_miner_was_paid_is_spent_once_it_is_mature_and_any_other_coin_at_once() {
+        let coin = |is_coinbase| {
+            let entry = UtxoEntry::new(1, ScriptPublicKey::default(), 1_000, is_coinbase, None);
+            Coin { outpoint: TransactionOutpoint::default(), entry }
+        };
+        assert!(!is_mature(&coin(true), 100, 1_099) && is_mature(&coin(true), 100, 1_100));
+        assert!(!is_mature(&coin(false), 100, 999) && is_mature(&coin(false), 100, 1_000));
+    }
 
     #[test]
     fn who_has_waited_pays_what_goes_first_and_nobody_less_than_who_waits_longer() {

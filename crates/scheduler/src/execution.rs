@@ -4,7 +4,8 @@
 //! transactions of a wave touch the same slot. So parallel execution gives the same state, and the same values in
 //! the journals, as sequential execution.
 //!
-//! The block is then divided into [batches](Limits::divide), each small enough for one proof.
+//! The block is then divided into [batches](Limits::divide), each small enough for one proof. What a transaction counts there is at
+//! least what the slots cost that its batch opens for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -220,16 +221,24 @@ impl Rules<'_> {
     }
 
     fn weights(&self, accepted: &[LaneTransaction], transactions: &[ScheduledTransaction]) -> Vec<Weight> {
-        let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Weight {
-            apart: scheduled.proved_by == ProvedBy::Itself,
-            cost: match scheduled.proved_by {
-                ProvedBy::Batch => processor::cost(self.processor, transaction.message(&self.pins.covenant)),
-                ProvedBy::Itself | ProvedBy::Disposal => 0,
-            },
-            bytes: [transaction.rest.len(), transaction.payload.len()]
-                .into_iter()
-                .filter(|length| *length <= BYTES_MAX)
-                .sum(),
+        let weight = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| {
+            // Most of what a simple transaction costs is the opening of its two slots, however it is proved.
+            let simple = scheduled.journal.accesses.len().div_ceil(2) as u64;
+            Weight {
+                apart: scheduled.proved_by == ProvedBy::Itself,
+                cost: match scheduled.proved_by {
+                    ProvedBy::Batch => {
+                        let message = transaction.message(&self.pins.covenant);
+                        processor::cost(self.processor, message).max(simple)
+                    }
+                    ProvedBy::Itself => simple.saturating_sub(1),
+                    ProvedBy::Disposal => 0,
+                },
+                bytes: [transaction.rest.len(), transaction.payload.len()]
+                    .into_iter()
+                    .filter(|length| *length <= BYTES_MAX)
+                    .sum(),
+            }
         };
         accepted.iter().zip(transactions).map(weight).collect()
     }

@@ -10,7 +10,9 @@ use kaspa_consensus_core::tx::{
 };
 use kaspa_txscript::caches::Cache;
 use kaspa_txscript::covenants::CovenantsContext;
-use kaspa_txscript::{EngineCtx, EngineFlags, TxScriptEngine, pay_to_script_hash_signature_script};
+use kaspa_txscript::{
+    EngineCtx, EngineFlags, SeqCommitAccessor, TxScriptEngine, pay_to_script_hash_signature_script,
+};
 use proptest::prelude::*;
 use reprise_kaspa::claim::{self, CLAIM_VALUE, COINS_MAX, ClaimStep, EXITS_MAX, Opening, STEPS_MAX};
 use reprise_kaspa::coin::{Coin, Fees, Funding};
@@ -244,6 +246,15 @@ fn no_exit_is_paid_but_those_of_the_tree_each_once_and_nobody_but_its_payee() {
                 it.exits[0].payee.bytes = above;
             });
         }
+    }
+    // One of another settlement, also where it is equal to one of this.
+    let other = [exit(9, 3 * AMOUNT_MIN), exits[0]];
+    let before = claim::tree(&exits).root();
+    for place in [0, 1] {
+        let mut tree = claim::tree(&other);
+        let step = ClaimStep::take(&mut tree, &other, &[place]).unwrap();
+        pay(&step, vault()).unwrap();
+        is_refused(pay_from(&before, &ClaimStep { before, ..step }, vault()));
     }
 }
 
@@ -592,6 +603,42 @@ fn a_settlement_cannot_take_a_coin_of_the_vault() {
     run(&settled, &[covenant.entry, vault.entry], 1).unwrap_err();
 }
 
+#[test]
+fn two_rollups_do_not_settle_in_one_transaction() {
+    let own = NetworkId::new(NetworkType::Simnet).try_into().unwrap();
+    let of = |pins: u8, covenant: [u8; 32]| Settling {
+        rules: Rules::new(PinsDigest([pins; 32]), &Proof::None(own)).unwrap(),
+        covenant: Hash::from_bytes(covenant),
+        ..settling()
+    };
+    let (one, other) = (of(6, COVENANT), of(5, [5; 32]));
+    let [before, after] =
+        [[10, 20], [11, 21]].map(|[root, tip]| State { root: Digest([root; 32]), tip: Digest([tip; 32]) });
+    let held = |of: &Settling| UtxoEntry {
+        covenant_id: Some(of.covenant),
+        ..coin(1, 1_000_000_000, of.rules.script(before)).entry
+    };
+    // Each leaves its own next state, and the payload is one rollup's.
+    let mut both = settle(&one, Digest::ZERO, &[]).unwrap();
+    both.inputs.truncate(1);
+    both.outputs.truncate(1);
+    let opened = pay_to_script_hash_signature_script(other.rules.redeem(before), vec![]).unwrap();
+    let outpoint = coin(2, 0, ScriptPublicKey::default()).outpoint;
+    both.inputs.push(TransactionInput::new_with_compute_budget(outpoint, opened, 0, 100));
+    let mut left = both.outputs[0].clone();
+    left.script_public_key = other.rules.script(after);
+    let binding = left.covenant.as_mut().unwrap();
+    (binding.authorizing_input, binding.covenant_id) = (1, other.covenant);
+    both.outputs.push(left);
+    let entries = [held(&one), held(&other)];
+    run(&both, &entries, 0).unwrap();
+    run(&both, &entries, 1).unwrap_err();
+    // The end block is followed by a journal, whose second cell is the pins.
+    both.payload[64..96].copy_from_slice(&[5; 32]);
+    run(&both, &entries, 0).unwrap_err();
+    run(&both, &entries, 1).unwrap();
+}
+
 /// A claim all of whose exits are paid.
 fn to_nothing(number: u8) -> Coin {
     let mut coin = coin(number, CLAIM_VALUE, claim::script(&Digest::ZERO).unwrap());
@@ -659,7 +706,10 @@ fn run(transaction: &Transaction, entries: &[UtxoEntry], input: usize) -> Result
     let populated = PopulatedTransaction::new(transaction, entries.to_vec());
     let covenants = CovenantsContext::from_tx(&populated).map_err(|e| e.to_string())?;
     let (reused, cache) = (SigHashReusedValuesUnsync::new(), Cache::new(1));
-    let context = EngineCtx::new(&cache).with_reused(&reused).with_covenants_ctx(&covenants);
+    let context = EngineCtx::new(&cache)
+        .with_reused(&reused)
+        .with_covenants_ctx(&covenants)
+        .with_seq_commit_accessor_opt(Some(&END as &dyn SeqCommitAccessor));
     let (of, entry) = (&transaction.inputs[input], &entries[input]);
     let mut engine =
         TxScriptEngine::from_transaction_input(&populated, of, input, entry, context, EngineFlags::default());
