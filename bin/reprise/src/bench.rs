@@ -112,7 +112,7 @@ pub(crate) fn bench(
         )));
     }
     let reference = reference(args.reference.as_deref(), settings.proving.backend())?;
-    let chosen = choose::backend(settings, systems)?;
+    let chosen = choose::prover(settings, systems)?;
     let measured = measure(settings, systems, &chosen)?;
     if let Some(file) = &args.save {
         let saved = BTreeMap::from([(settings.proving.backend(), &measured)]);

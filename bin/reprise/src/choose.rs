@@ -33,6 +33,17 @@ pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Cho
     systems.choose(workload, settings.proving.backend(), settings.proving.mock_cost())
 }
 
+/// The workload and the backend of a command that proves.
+pub(crate) fn prover(settings: &Settings, systems: &ProofSystems) -> Result<Chosen, Failure> {
+    match settings.proving.only_follows() {
+        true => Err(settings.refuse(
+            "backend",
+            "it proves nothing, and this command proves: name the backend that it proves with",
+        )),
+        false => backend(settings, systems),
+    }
+}
+
 /// The L1 to follow with this backend.
 pub(crate) fn l1(
     settings: &Settings,
@@ -174,9 +185,22 @@ pub(crate) fn repaired_store(
     Ok(Arc::new(Store::repair(&dir.receipts(), verifiers, settings.receipts.options())?))
 }
 
+/// Refuses a directory of receipts that is not there, or that this user may not read.
+pub(crate) fn has_receipts(path: &Path) -> Result<(), Failure> {
+    let missing = match path.try_exists() {
+        Ok(true) => return Ok(()),
+        Ok(false) => {
+            "no receipts there yet: give the --data-dir of a run, or make one with `reprise run`".into()
+        }
+        Err(error) => format!("{error}: give a --data-dir that you may read, or run as the user whose it is"),
+    };
+    Err(Failure::usage(format!("{}: {missing}", path.display())))
+}
+
 /// The same for reading only, beside a node that writes it, and anew whenever it changed.
 pub(crate) fn store_beside(settings: &Settings, systems: &ProofSystems) -> Result<Arc<Beside>, Failure> {
     let path = settings.receipts_dir();
+    has_receipts(&path)?;
     let verifiers = Arc::new(Verifiers::all(systems)?);
     Ok(Arc::new(Beside::open(&path, verifiers, settings.receipts.reading())?))
 }

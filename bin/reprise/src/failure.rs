@@ -1,7 +1,10 @@
 //! How a command fails: its message, its advice, and its exit code.
 
+use std::io::ErrorKind;
+
 use reprise_chain::recording::RecordingError;
 use reprise_disk::data_dir::LockError;
+use reprise_disk::medium;
 use reprise_node::pipeline::RunError;
 use reprise_node::reading::ReadingError;
 use reprise_node::settled::SettledError;
@@ -78,9 +81,19 @@ impl Failure {
             Self::Recording(RecordingError::Io { .. }) => Some(
                 "give a file that `reprise record` wrote; `reprise run` alone replays the recording that ships with it",
             ),
+            Self::Lock(LockError::Io { source, .. }) | Self::Open(OpenError::Io { source, .. })
+                if medium::is_full(source) =>
+            {
+                Some(
+                    "make room on the disk, or give a directory on another one, with --data-dir or REPRISE_DATA_DIR",
+                )
+            }
             Self::Lock(LockError::Io { .. }) | Self::Open(OpenError::Io { .. }) => {
                 Some("give a directory you may write to, with --data-dir or REPRISE_DATA_DIR")
             }
+            Self::Snapshot(SnapshotError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Some(
+                "give a file that `reprise snapshot export` wrote, or a node into `snapshots` of its data directory",
+            ),
             Self::Wire(WireError::Depths { .. }) => {
                 Some("change --grace-depth, --retained-depth or --finality-depth")
             }

@@ -32,6 +32,7 @@
 //! | `metrics` | the metrics of a run |
 //! | `traces` | traces for OpenTelemetry, by the feature `otel` |
 //! | `new` | `reprise new` |
+//! | `printing` | what a command prints |
 //! | `progress` | the progress of a run on the terminal |
 //! | `bench` | `reprise bench` |
 //! | `serve` | `reprise serve` |
@@ -54,7 +55,10 @@
 //! backend, L1 and store, and the command runs them.
 //!
 //! Results go to standard output, logs and progress to standard error.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+// First: the macros of a module stand for the standard library's in those that follow.
+#[macro_use]
+mod printing;
 
 mod account;
 #[cfg(feature = "kaspa")]
@@ -157,6 +161,13 @@ pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
         }
         failure.exit()
     });
+    let exit = match printing::unwritten() {
+        Some(error) => {
+            eprintln!("error: cannot write the result to standard output: {error}");
+            Exit::Failed
+        }
+        None => exit,
+    };
     exit.into()
 }
 
@@ -164,7 +175,9 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
     let filter = EnvFilter::try_new(cli.log()).map_err(|e| {
         Failure::usage(format!("--log {}: {e}: say for instance info, or reprise_node=debug", cli.log()))
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What cannot be logged is not reported to standard error, which is where it could not be written.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    log.with_writer(std::io::stderr).init();
     let flags = cli::flags(matches);
     let settings =
         Settings::resolve(flags, |variable| std::env::var_os(variable), cli.config.as_deref(), systems)?;

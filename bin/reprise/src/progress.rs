@@ -1,11 +1,9 @@
 //! The progress of a run: bars on a terminal, plain lines elsewhere. Both go to standard error.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reprise_model::order::Order;
-use reprise_model::statement::StatementId;
 use reprise_node::connection::L1Connection;
 use reprise_node::event::{Observer, PipelineEvent};
 
@@ -103,7 +101,7 @@ impl Observer for Lines {
 /// One bar: statements done of those needed, what is proving, hits, time to go.
 pub(crate) struct Bars {
     bar: ProgressBar,
-    done: HashSet<StatementId>,
+    done: u64,
     proving: Vec<String>,
     queued: usize,
     hits: u64,
@@ -126,7 +124,7 @@ impl Bars {
         bar.enable_steady_tick(Duration::from_millis(120));
         Self {
             bar,
-            done: HashSet::new(),
+            done: 0,
             proving: vec![],
             queued: 0,
             hits: 0,
@@ -142,8 +140,8 @@ impl Bars {
         let waiting = self.queued + self.proving.len();
         let each = self.spent.checked_div(self.proofs).unwrap_or_default();
         let eta = each * u32::try_from(waiting).unwrap_or(u32::MAX);
-        self.bar.set_length((self.done.len() + waiting) as u64);
-        self.bar.set_position(self.done.len() as u64);
+        self.bar.set_length(self.done + waiting as u64);
+        self.bar.set_position(self.done);
         let proving = if self.proving.is_empty() { "nothing".into() } else { self.proving.join(", ") };
         let eta = if self.proofs == 0 { "?".into() } else { format!("{} s", eta.as_secs()) };
         let behind = self.behind.as_ref().map(|behind| format!("{behind}\n  ")).unwrap_or_default();
@@ -176,9 +174,7 @@ impl Observer for Bars {
                 self.spent += *took;
                 self.proofs += 1;
             }
-            PipelineEvent::Stored(order) | PipelineEvent::Found { order, .. } => {
-                self.done.insert(order.id);
-            }
+            PipelineEvent::Stored(_) | PipelineEvent::Found { .. } => self.done += 1,
             PipelineEvent::Connection(l1) => self.behind = self.catch_up.status(l1),
             PipelineEvent::Queue { queued, hits, .. } => {
                 (self.queued, self.hits) = (*queued, *hits);

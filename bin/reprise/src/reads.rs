@@ -153,7 +153,9 @@ impl Api {
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let mut response = request.call().map_err(|e| failed(&e))?;
+        let unanswered =
+            |e| failed(&format!("{e}: check that a node serves its API there, with `run --api`"));
+        let mut response = request.call().map_err(unanswered)?;
         let body = response.body_mut().with_config().limit(ANSWER_MAX).read_to_string();
         let body = body.map_err(|e| failed(&e))?;
         if !response.status().is_success() {

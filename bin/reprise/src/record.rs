@@ -7,7 +7,7 @@ use crate::backends::ProofSystems;
 use crate::cli::RecordArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::settings::Settings;
+use crate::settings::{L1, Settings};
 use crate::{choose, kaspa};
 
 /// Records what the settings name.
@@ -31,7 +31,13 @@ pub(crate) fn record(
             drawn.save(&what.out)?;
             drawn
         }
-        None => kaspa::record(what, settings)?,
+        None if matches!(settings.l1.source, L1::Kaspa(_)) => kaspa::record(what, settings)?,
+        None => {
+            return Err(settings.refuse(
+                "l1",
+                "this command needs a node, or draws a chain: say kaspa:ws://HOST:PORT, or dev",
+            ));
+        }
     };
     let Recording { events, .. } = &recording;
     let blocks: usize = events.iter().map(|event| event.added.len()).sum();

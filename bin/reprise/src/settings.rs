@@ -161,7 +161,7 @@ pub(crate) struct ProvingSettings {
 
     /// Seconds after which a proof of a transaction, batch and aggregate counts as hung; later where proofs are measured to
     /// take longer [default: the backend's, 600,1200,1200 for most]
-    #[arg(long, value_name = "TX,BATCH,AGGREGATE", value_parser = numbers::<3>)]
+    #[arg(long, value_name = "TX,BATCH,AGGREGATE", value_parser = timeouts)]
     prove_timeout: Option<[u64; 3]>,
 
     /// How often a statement may fail before it is given up, counting failures that may have cost a proof
@@ -187,7 +187,7 @@ pub(crate) struct ProvingSettings {
     backoff: [u64; 2],
 
     /// How many statements are looked up, waiting or proved at a time, at most
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
     jobs_max: usize,
 
     /// How many seconds a stop waits for running proofs
@@ -208,11 +208,23 @@ pub(crate) struct ProvingSettings {
 #[command(next_help_heading = "Bundles")]
 pub(crate) struct BundleSettings {
     /// A bundle closes at this many non-empty batches
-    #[arg(id = "bundle_batches", long = "bundle-batches", value_name = "N", default_value_t = 2)]
+    #[arg(
+        id = "bundle_batches",
+        long = "bundle-batches",
+        value_name = "N",
+        default_value_t = 2,
+        value_parser = at_least_one
+    )]
     batches: usize,
 
     /// A bundle closes at this many transactions
-    #[arg(id = "bundle_transactions", long = "bundle-transactions", value_name = "N", default_value_t = 64)]
+    #[arg(
+        id = "bundle_transactions",
+        long = "bundle-transactions",
+        value_name = "N",
+        default_value_t = 64,
+        value_parser = at_least_one
+    )]
     transactions: usize,
 
     /// A bundle closes when the L1's blue score is more than this above its first batch's
@@ -315,12 +327,12 @@ pub(crate) struct FleetSettings {
     pub(crate) devices: List<Device>,
 
     /// Hours for which a shared receipt is kept, at least one, or none: for good. What a node needs it keeps itself
-    #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
+    #[arg(long, value_name = "HOURS", default_value = "none", value_parser = hours_or_none)]
     pub(crate) shared_hours: OrNone<u64>,
 
     /// Hours after which a shared receipt is deleted that every node has final and settled, at least one, or none: it stays. Say
     /// the same on all nodes of a rollup
-    #[arg(long, value_name = "HOURS", default_value = "none", value_parser = number_or_none)]
+    #[arg(long, value_name = "HOURS", default_value = "none", value_parser = hours_or_none)]
     pub(crate) shared_grace: OrNone<u64>,
 }
 
@@ -387,8 +399,9 @@ impl Settings {
             settings.l1.source = L1::Dev;
         }
         let said = settings.proving.backend.as_deref();
-        let (only_follows, said) = match said.map(|said| said.split_once(':').unwrap_or((said, ""))) {
-            Some((NO_BACKEND, of)) => (true, Some(of).filter(|of| !of.is_empty())),
+        let (only_follows, said) = match said.map(|said| (said, said.split_once(':'))) {
+            Some((NO_BACKEND, _)) => (true, None),
+            Some((_, Some((NO_BACKEND, of)))) => (true, Some(of)),
             _ => (false, said),
         };
         let backend = said.unwrap_or_else(|| systems.default_name(workload));
@@ -629,11 +642,38 @@ fn pace(text: &str) -> Result<Pace, &'static str> {
     }
 }
 
-fn permits(text: &str) -> Result<usize, &'static str> {
-    match text.parse() {
-        Ok(0) => Err("at least one proof must be able to run: say 1 or more"),
+/// The most proofs at a time: each has a thread, and a system starts no more than some thousands.
+const PERMITS_MAX: usize = 1024;
+
+fn permits(text: &str) -> Result<usize, String> {
+    match at_least_one(text) {
+        Err(_) => Err(format!("at least one proof must be able to run: say 1 to {PERMITS_MAX}")),
+        Ok(permits) if permits > PERMITS_MAX => Err(format!(
+            "each proof has a thread, and that is more than there may be: say 1 to {PERMITS_MAX}"
+        )),
         Ok(permits) => Ok(permits),
-        Err(_) => Err("say a whole number, 1 or more"),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("say a whole number, 1 or more"),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn timeouts(text: &str) -> Result<[u64; 3], String> {
+    let timeouts = numbers(text)?;
+    match timeouts.contains(&0) {
+        true => Err("a proof that may take no time hangs at once: say 1 or more for each".into()),
+        false => Ok(timeouts),
+    }
+}
+
+fn hours_or_none(text: &str) -> Result<OrNone<u64>, &'static str> {
+    match number_or_none(text) {
+        Ok(Some(0)) | Err(_) => Err("say a whole number of hours, 1 or more, or none"),
+        hours => hours,
     }
 }
 

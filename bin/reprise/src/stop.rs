@@ -14,7 +14,7 @@ pub(crate) fn on_signal() -> Result<Arc<AtomicBool>, Failure> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(i32::from(Exit::Stopped.code()));
         }
-        eprintln!("stopping: the running proof is finished and kept; press Ctrl-C again to stop at once");
+        eprintln!("stopping: what runs is finished and kept; press Ctrl-C again to stop at once");
     })
     .map_err(|e| Failure::Other(format!("cannot watch for Ctrl-C, so nothing was begun: {e}")))?;
     Ok(stop)

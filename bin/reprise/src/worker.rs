@@ -27,7 +27,7 @@ pub(crate) fn worker(
     json: bool,
 ) -> Result<Exit, Failure> {
     let queue = fleet::queue(settings)?;
-    let chosen = choose::backend(settings, systems)?;
+    let chosen = choose::prover(settings, systems)?;
     let Some(shared) = fleet::shared(settings, chosen.backend.clone())? else {
         return Err(Failure::usage(
             "--receipts is missing: say s3://BUCKET/PREFIX or a directory that all machines see",

@@ -114,7 +114,7 @@ fn prove_task(job: &Job, task: &Task, shared: &Shared, control: &Control, prover
         Err(ProveError::Cancelled { .. }) => return Made::Cancelled,
         Err(error) => return Made::Failed(failure(error.to_string())),
     };
-    let took = control.metered().unwrap_or_else(|| began.elapsed());
+    let took = control.metered().unwrap_or_else(|| began.elapsed().saturating_sub(control.waited()));
     match Verified::check(proof.receipt, backend.as_ref()) {
         Ok(receipt) if receipt.id() == job.id => {
             let provenance = Provenance {

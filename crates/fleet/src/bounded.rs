@@ -91,7 +91,10 @@ impl Backend for Bounded {
     }
 
     fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
-        match self.device(control) {
+        control.waits(true);
+        let device = self.device(control);
+        control.waits(false);
+        match device {
             Some(_device) => self.inner.prove_under(task, control),
             None => Err(ProveError::Cancelled { statement: self.inner.statement(&task.claim).id() }),
         }

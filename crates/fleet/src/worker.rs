@@ -2,13 +2,13 @@
 //!
 //! One thread claims and says that it still works; one a device proves. What passes is waited for: without a database
 //! nothing is claimed and what runs goes on; a finished receipt is kept until it is shared and its completion is
-//! taken, or its lease is lost. An attempt that runs longer than proofs of its kind may counts as hung: its lease is given
+//! taken, or its lease is lost. An attempt that proves for longer than proofs of its kind may counts as hung: its lease is given
 //! up, and its device with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -143,7 +143,7 @@ struct Running {
     hold: Arc<Hold>,
     kind: Kind,
     control: Arc<Control>,
-    began: Instant,
+    proving: Arc<Proving>,
     device: usize,
 }
 
@@ -151,6 +151,24 @@ struct Running {
 struct Assignment {
     claimed: Claimed,
     control: Arc<Control>,
+    proving: Arc<Proving>,
+}
+
+/// Since when a device proves what it was given. It does not while it waits for its input, or with a finished receipt, for what is
+/// out of reach, or for others to be done with the device: that takes as long as it takes.
+#[derive(Default)]
+struct Proving(Mutex<Option<Instant>>);
+
+impl Proving {
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// How long it proves.
+    fn lasting(&self, control: &Control) -> Duration {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(control.waited()))
+    }
 }
 
 /// What the claiming thread is told.
@@ -228,9 +246,30 @@ impl Worker {
         ended.store(true, Ordering::Relaxed);
         report
     }
+
+    /// The same in a process that goes on without it, and that nobody starts again for it: where the jobs refuse it, as after a change
+    /// of rights or of a table, it begins again after a pause, until they do not. It ends early only where all devices hang.
+    pub fn run_lastingly(&self, stop: &Arc<AtomicBool>, pause: Duration) -> Result<Report, WorkerError> {
+        let mut refused = false;
+        loop {
+            match self.run(stop) {
+                Err(error @ (WorkerError::Jobs(_) | WorkerError::Thread(_))) => {
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::error!(%error, "nothing is proved for the fleet here until that is mended");
+                        (self.bench.hears)(&Event::Waiting(error.to_string()));
+                    }
+                }
+                ended => return ended,
+            }
+            let since = Instant::now();
+            while since.elapsed() < pause && !stop.load(Ordering::Relaxed) {
+                thread::sleep(STOP_POLL.min(pause));
+            }
+        }
+    }
 }
 
-/// How often the claiming thread looks whether it is to stop.
+/// How often a thread looks whether it is to stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// The claiming thread's own.
@@ -362,16 +401,18 @@ impl Claimer<'_> {
                 continue;
             };
             let (control, hold) = (Arc::new(Control::on(device)), Hold::new(lease.clone(), sure_until));
+            let proving = Arc::new(Proving::default());
             let running = Running {
                 hold: hold.clone(),
                 kind: job.class.kind,
                 control: control.clone(),
-                began: Instant::now(),
+                proving: proving.clone(),
                 device,
             };
             self.running.insert(lease.id, running);
             // Its one place is empty: the device is free.
-            let _ = self.assign[device].send(Assignment { claimed: Claimed::new(hold, job), control });
+            let claimed = Claimed::new(hold, job);
+            let _ = self.assign[device].send(Assignment { claimed, control, proving });
         }
         Ok(true)
     }
@@ -416,7 +457,7 @@ impl Claimer<'_> {
     /// Gives up attempts that run longer than they may, and their devices.
     fn give_up_hung(&mut self) -> Result<(), WorkerError> {
         let timeout = |running: &Running| self.timeouts.of(running.kind, None);
-        let overdue = |running: &Running| running.began.elapsed() > timeout(running);
+        let overdue = |running: &Running| running.proving.lasting(&running.control) > timeout(running);
         let hung: Vec<StatementId> =
             self.running.iter().filter(|(_, running)| overdue(running)).map(|(id, _)| *id).collect();
         for id in hung {
@@ -494,37 +535,50 @@ impl Claimer<'_> {
 const AGAIN: Duration = Duration::from_millis(500);
 
 fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
-    for Assignment { claimed, control } in assigned {
+    for Assignment { claimed, control, proving } in assigned {
         let id = claimed.job().id;
         let kind = claimed.job().class.kind;
         let measured = |took| drop(tell.send(Mail::Measured(kind, took)));
-        let ended = carry_out(claimed, &control, bench, &measured);
+        let ended = carry_out(claimed, &control, &proving, bench, &measured);
         if tell.send(Mail::Ended(device, id, ended)).is_err() {
             return;
         }
     }
 }
 
-fn carry_out(mut claimed: Claimed, control: &Control, bench: &Bench, measured: &dyn Fn(Duration)) -> Ended {
+fn carry_out(
+    mut claimed: Claimed,
+    control: &Control,
+    proving: &Proving,
+    bench: &Bench,
+    measured: &dyn Fn(Duration),
+) -> Ended {
     let Bench { queue, shared, prover, hears, began } = bench;
     let (id, kind) = (claimed.job().id, claimed.job().class.kind);
+    let mut waits_for = None;
     loop {
         let now = began.elapsed();
         let proves = matches!(claimed.stage(), Stage::Prove(_));
         if proves {
             hears(&Event::Proving(id, kind));
+            proving.set(Some(Instant::now()));
         }
         let stepped = claimed.step(control, With { queue, shared, prover, now });
         if proves {
+            proving.set(None);
             hears(&Event::ProofEnded(kind, began.elapsed() - now));
             if let Stage::Publish(proved) = claimed.stage() {
                 measured(Duration::from_millis(proved.1.took_ms));
             }
         }
         match stepped {
-            Stepped::On => {}
+            Stepped::On => waits_for = None,
             Stepped::Wait(reason) => {
-                tracing::warn!(statement = %id, %reason, "waiting");
+                // Once: an outage may last for hours.
+                if waits_for.as_ref() != Some(&reason) {
+                    tracing::warn!(statement = %id, %reason, "waiting");
+                    waits_for = Some(reason);
+                }
                 thread::sleep(AGAIN);
             }
             Stepped::Ended(ended) => return ended,

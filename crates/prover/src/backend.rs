@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::ProgramId;
@@ -52,6 +52,14 @@ pub struct Control {
     cancelled: AtomicBool,
     metered: AtomicBool,
     nanoseconds: AtomicU64,
+    waits: Mutex<Waits>,
+}
+
+/// The time in which an attempt waits for a device that others use.
+#[derive(Debug, Default, Clone, Copy)]
+struct Waits {
+    since: Option<Instant>,
+    before: Duration,
 }
 
 impl Control {
@@ -90,6 +98,20 @@ impl Control {
     /// Whether the attempt was asked to end. It then returns [`ProveError::Cancelled`].
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// It waits for a device that others use, or has one now. What it waits is no time of its proof.
+    pub fn waits(&self, waits: bool) {
+        let mut of = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = of.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        of.before += waited;
+        of.since = waits.then(Instant::now);
+    }
+
+    /// How long it has waited for a device.
+    pub fn waited(&self) -> Duration {
+        let of = *self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        of.before + of.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Adds to the proving time that the backend measures itself.

@@ -28,12 +28,19 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 pub(crate) struct Line<T> {
     pub(crate) inner: T,
     pub(crate) cut: Arc<AtomicBool>,
+    /// Whether it answers, and refuses what it is asked.
+    pub(crate) refused: Arc<AtomicBool>,
 }
 
 impl<T> Line<T> {
     fn jobs(&self) -> Result<(), JobsError> {
         let gone = JobsError::Unreachable { at: "here".into(), reason: "cut".into() };
-        if self.cut.load(Ordering::Relaxed) { Err(gone) } else { Ok(()) }
+        let refused = JobsError::Refused { at: "here".into(), reason: "no rights".into() };
+        match (self.cut.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed)) {
+            (true, _) => Err(gone),
+            (_, true) => Err(refused),
+            _ => Ok(()),
+        }
     }
 
     fn objects(&self) -> Result<(), ObjectsError> {
@@ -121,6 +128,7 @@ pub(crate) struct Fleet {
     pub(crate) table: Arc<dyn Table>,
     pub(crate) objects: MemoryObjects,
     pub(crate) jobs_cut: Arc<AtomicBool>,
+    pub(crate) jobs_refused: Arc<AtomicBool>,
     pub(crate) objects_cut: Arc<AtomicBool>,
     time: Arc<AtomicU64>,
     policy: Policy,
@@ -141,9 +149,10 @@ impl Fleet {
         let time = Arc::new(AtomicU64::new(1_000_000_000));
         let (clock, jobs_cut) = (time.clone(), Arc::new(AtomicBool::new(false)));
         let inner = MemoryTable::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
-        let table = Arc::new(Line { inner, cut: jobs_cut.clone() });
-        let objects_cut = Arc::new(AtomicBool::new(false));
-        Self { table, objects: MemoryObjects::default(), jobs_cut, objects_cut, time, policy: policy() }
+        let jobs_refused = Arc::new(AtomicBool::new(false));
+        let table = Arc::new(Line { inner, cut: jobs_cut.clone(), refused: jobs_refused.clone() });
+        let (objects, objects_cut) = (MemoryObjects::default(), Arc::new(AtomicBool::new(false)));
+        Self { table, objects, jobs_cut, jobs_refused, objects_cut, time, policy: policy() }
     }
 
     /// One in which a job that failed waits until time is let pass.
@@ -157,7 +166,8 @@ impl Fleet {
     }
 
     pub(crate) fn shared(&self, backend: Arc<dyn Backend>) -> Arc<Shared> {
-        let objects = Line { inner: self.objects.clone(), cut: self.objects_cut.clone() };
+        let (inner, cut) = (self.objects.clone(), self.objects_cut.clone());
+        let objects = Line { inner, cut, refused: Arc::default() };
         Arc::new(Shared::new(Arc::new(objects), backend, Bounds::default()))
     }
 
@@ -185,12 +195,32 @@ impl Fleet {
     }
 
     pub(crate) fn worker_with(&self, backend: &Arc<MockBackend>, settings: Settings) -> Machine {
+        self.worker_over(backend.clone(), settings)
+    }
+
+    pub(crate) fn worker_over(&self, backend: Arc<dyn Backend>, settings: Settings) -> Machine {
+        self.machine(backend, settings, |worker, stop| worker.run(stop))
+    }
+
+    /// One in a process that has other work.
+    pub(crate) fn lasting_worker(&self, backend: &Arc<MockBackend>, settings: Settings) -> Machine {
+        self.machine(backend.clone(), settings, |worker, stop| {
+            worker.run_lastingly(stop, Duration::from_millis(5))
+        })
+    }
+
+    fn machine(
+        &self,
+        backend: Arc<dyn Backend>,
+        settings: Settings,
+        run: fn(&Worker, &Arc<AtomicBool>) -> Result<Report, WorkerError>,
+    ) -> Machine {
         let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(vec![])));
         let hears = heard.clone();
         let hear = Arc::new(move |event: &Event| hears.lock().unwrap().push(event.clone()));
-        let worker = Worker::new(settings, self.queue(), self.shared(backend.clone()), hear);
+        let worker = Worker::new(settings, self.queue(), self.shared(backend), hear);
         let stopping = stop.clone();
-        let thread = std::thread::spawn(move || worker.run(&stopping));
+        let thread = std::thread::spawn(move || run(&worker, &stopping));
         Machine { stop, heard, thread }
     }
 }

@@ -1,18 +1,20 @@
 //! What a worker does with what it claimed.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use reprise_fleet::bounded::Bounded;
 use reprise_fleet::input::Input;
 use reprise_fleet::shared::Fetched;
 use reprise_fleet::worker::{Event, Settings, WorkerError};
 use reprise_jobs::job::{Class, Offer, Priority, State, StateName};
 use reprise_jobs::table::Filter;
 use reprise_model::statement::{ClaimScheme, Kind};
-use reprise_prover::backend::Backend;
+use reprise_prover::backend::{Backend, Control};
 use reprise_prover::mock::MockConfig;
 
-use crate::bench::{Fleet, id, mock, mock_with, receipt, settings, task, until};
+use crate::bench::{Fleet, Machine, id, mock, mock_with, receipt, settings, task, until};
 
 /// Offers tasks as a node would.
 fn offer(fleet: &Fleet, numbers: impl IntoIterator<Item = u8>) {
@@ -106,6 +108,71 @@ fn a_proof_that_hangs_costs_its_lease_and_its_device_and_the_last_device_ends_th
     let job = fleet.queue().find(&[id(&task(0))]).unwrap().remove(0);
     assert_eq!(job.failures, 1);
     assert!(job.reason.unwrap().contains("hangs"));
+}
+
+/// Waits until the worker has said several times that it lives, the later times further from its claim than a lease's part. Hung
+/// attempts are looked for each time.
+fn several_signs_of_life(fleet: &Fleet, machine: &Machine) {
+    let until_ms = || match fleet.queue().find(&[id(&task(0))]).unwrap().remove(0).state {
+        State::Running { until_ms, .. } => until_ms,
+        _ => 0,
+    };
+    until(|| until_ms() > 0 || machine.thread.is_finished());
+    for _ in 0..3 {
+        let before = until_ms();
+        fleet.pass(Duration::from_millis(1));
+        until(|| until_ms() != before || machine.thread.is_finished());
+    }
+    assert!(!machine.thread.is_finished(), "it ended");
+}
+
+/// Less than the time between two signs of life.
+const SHORT: [Duration; 3] = [Duration::from_millis(20); 3];
+
+#[test]
+fn whoever_waits_for_the_store_does_not_hang_however_long_that_lasts() {
+    let (fleet, far) = (Fleet::new(), mock());
+    offer(&fleet, 0..1);
+    fleet.objects_cut.store(true, Ordering::Relaxed);
+    let settings = Settings { timeout: SHORT, drain: Duration::ZERO, ..settings("w") };
+    let machine = fleet.worker_with(&far, settings);
+    several_signs_of_life(&fleet, &machine);
+    let report = machine.end();
+    assert_eq!((report.failed, report.released), (0, 1));
+    assert_eq!(fleet.queue().find(&[id(&task(0))]).unwrap().remove(0).failures, 0);
+}
+
+#[test]
+fn whoever_waits_for_a_device_that_others_use_does_not_hang_and_that_is_no_time_of_its_proof() {
+    let (fleet, far) = (Fleet::new(), mock_with(slow()));
+    offer(&fleet, 0..1);
+    let shared: Arc<dyn Backend> = Arc::new(Bounded::new(far.clone(), 1));
+    let (other, others) = (shared.clone(), Arc::new(Control::default()));
+    let control = others.clone();
+    let proves = std::thread::spawn(move || other.prove_under(&task(9), &control).is_err());
+    until(|| far.prove_calls() == 1);
+    let settings = Settings { timeout: SHORT, drain: Duration::ZERO, ..settings("w") };
+    let machine = fleet.worker_over(shared.clone(), settings);
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    several_signs_of_life(&fleet, &machine);
+    let report = machine.end();
+    assert_eq!((report.failed, report.released, far.prove_calls()), (0, 1, 1));
+    others.cancel();
+    assert!(proves.join().unwrap(), "it was cancelled");
+}
+
+#[test]
+fn a_node_whose_jobs_were_refused_for_a_while_proves_for_its_fleet_again() {
+    let (fleet, far) = (Fleet::new(), mock());
+    offer(&fleet, 0..1);
+    fleet.jobs_refused.store(true, Ordering::Relaxed);
+    let machine = fleet.lasting_worker(&far, settings("w"));
+    machine.until(|event| matches!(event, Event::Waiting(reason) if reason.contains("no rights")));
+    assert_eq!(far.prove_calls(), 0);
+    fleet.jobs_refused.store(false, Ordering::Relaxed);
+    until(|| machine.thread.is_finished() || in_state(&fleet, StateName::Done) == 1);
+    machine.end();
+    assert_eq!((in_state(&fleet, StateName::Done), far.prove_calls()), (1, 1));
 }
 
 #[test]
