@@ -115,8 +115,7 @@ impl L1 {
         miners: u64,
         (processor, traffic): (Arc<dyn Processor>, Arc<dyn Traffic>),
         (strangers, holds_coins): ([bool; 2], bool),
-        hasher: Arc<dyn Hasher>,
-        oracle: Oracle,
+        (oracle, hasher): (Oracle, Arc<dyn Hasher>),
         genesis: (Digest, Digest),
         overlay: Overlay,
     ) -> Self {

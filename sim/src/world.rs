@@ -14,6 +14,7 @@ use reprise_chain::overlay::{Overlay, OverlayError};
 use reprise_ledger::Ledger;
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::hash::Hasher;
 use reprise_model::lane::{self, WorkloadHasher};
 use reprise_node::dev::NoTraffic;
 use reprise_node::oracle::Oracle;
@@ -268,9 +269,9 @@ impl World {
         let users = (processor.clone(), traffic);
         let holds_coins = workload.means::<Ledger>();
         let strangers = [Fault::Squatters, Fault::Odd].map(|fault| scenario.faults.has(fault));
-        let (strangers, claimed) = ((strangers, holds_coins), hasher.clone());
-        let mut l1 =
-            L1::new(scenario.seed, scenario.miners, users, strangers, claimed, oracle, genesis, overlay);
+        let claimed_over: Arc<dyn Hasher> = hasher.clone();
+        let (strangers, judged) = ((strangers, holds_coins), (oracle, claimed_over));
+        let mut l1 = L1::new(scenario.seed, scenario.miners, users, strangers, judged, genesis, overlay);
 
         let own = scenario.faults.clone();
         let value = || ValueChecker::new(holds_coins);

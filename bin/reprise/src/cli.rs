@@ -797,8 +797,8 @@ pub(crate) struct SimArgs {
     pub(crate) miners: Option<u64>,
 
     /// The faults to draw from: all, none, or of flip, competitor, malformed, late, submission, transient, invalid,
-    /// hung, panic, slow, crash, power, full, rot, refused, away, still, silence, lost, damaged, second, rehearsal, with
-    /// commas between
+    /// hung, panic, slow, crash, power, full, rot, refused, away, still, silence, lost, damaged, second, rehearsal,
+    /// squatters, odd, founder, with commas between
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub(crate) faults: String,
 
