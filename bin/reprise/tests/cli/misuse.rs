@@ -245,6 +245,7 @@ fn what_would_lose_a_users_money_is_refused_with_advice() {
         (&["exit", &id, "0.19999999"], whole.clone(), 2, "the least is"),
         (&["transfer", &id, "0"], whole.clone(), 2, "does nothing"),
         (&["transfer", &id, "1", "--api", "127.0.0.1:1"], whole.clone(), 2, "http://HOST:PORT"),
+        (&["transfer", &id, "1", "--price", "100"], whole.clone(), 2, "a price needs a collector"),
         // And what can be wanted needs the node.
         (&["transfer", &id, "1"], whole, 1, "no connection to ws://127.0.0.1:1"),
     ] {
