@@ -79,6 +79,12 @@ mod with {
                 read(settings, "collector", account)?
             }
         };
+        if settings.covenant.price > 0 && collector == NOBODY {
+            // Everybody can act for nobody, and the collector's lists are free.
+            let why =
+                "a price needs a collector (--collector): anybody could take what is set aside for nobody";
+            return Err(settings.refuse("price", why));
+        }
         let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
         let price = Price { amount: settings.covenant.price, collector };
         Ok(Lane { price, ..names::lane(lane, covenant, deposit) })

@@ -113,7 +113,7 @@ pub(crate) struct CovenantSettings {
     #[arg(long, value_name = "SOMPI", default_value_t = 0)]
     pub(crate) price: u32,
 
-    /// The address whose account collects the price, or nobody: what is set aside for nobody stays where it is
+    /// The address whose account collects the price. A price needs one: anybody could take what is set aside for nobody
     #[arg(long, value_name = "ADDRESS", default_value = "nobody")]
     pub(crate) collector: String,
 

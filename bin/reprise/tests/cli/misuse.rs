@@ -266,6 +266,7 @@ fn what_would_lose_a_users_money_is_refused_with_advice() {
         (&["transfer", "--to", &one, "--to", &two], whole.clone(), 2, "step 2: a transfer of nothing"),
         (&["transfer", &id, "1", "--deadline", "soon"], whole.clone(), 2, "no deadline"),
         (&["transfer", &id, "1", "--api", "127.0.0.1:1"], whole.clone(), 2, "http://HOST:PORT"),
+        (&["transfer", &id, "1", "--price", "100"], whole.clone(), 2, "a price needs a collector"),
         (&["send", &mixed], whole.clone(), 2, "send the deposit alone"),
         (&["send", &dated, "--deadline", "2h"], whole.clone(), 2, "leave one away"),
         (&["send", &deposit, "--nonce", "3"], whole.clone(), 2, "a deposit has no nonce"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprise_conformance::fixture::{EXIT, Fixture, WHOLE, account, fund, pay, transaction};
+use reprise_conformance::fixture::{EXIT, Fixture, WHOLE, account, fund, list, pay, transaction};
 use reprise_ledger::{Action, Ledger};
 use reprise_model::cell::{self, Cell};
 use reprise_model::digest::Digest;
@@ -160,6 +160,30 @@ fn a_block_of_five_hundred_lane_transactions_is_planned_within_the_limits_and_pr
         assert!(scheduled.exits().count() > 10);
         assert!(scheduled.batches.len() >= 500 / 16, "{}", scheduled.batches.len());
         proving.is_settled_as_if_whole(vec![block.clone()]);
+    }
+}
+
+#[test]
+fn no_batch_opens_more_slots_than_as_many_simple_transactions_do_however_cheap_its_lists_are() {
+    let crowded = |at: u32| {
+        let to = |step: u32| (Action::Transfer, 1, account(&format!("{at} to {step}")));
+        let steps: Vec<_> = (0..5).map(to).collect();
+        transaction(at + 1, &format!("from {at}"), 0, list(0, 0, &steps))
+    };
+    let fund = |at: u32| fund(at + 1, account(&format!("from {at}")), 100);
+    let blocks = [(0..24).map(fund).collect(), (0..24).map(crowded).collect::<Vec<_>>()];
+    for apart in [ProveApart::Never, ProveApart::Always] {
+        let mut proving = Proving::new(Arc::new(Blake3), apart);
+        for block in &blocks {
+            proving.fixture.block(block.clone());
+        }
+        let scheduled = &proving.fixture.batches[1];
+        assert!(scheduled.transactions.iter().all(|it| it.journal.outcome.is_success()));
+        for index in 0..scheduled.batches.len() {
+            let opened = proving.fixture.batch_witness_at(1, index).paths.len();
+            assert!(opened <= 2 * LIMITS.transactions, "batch {index} opens {opened} slots");
+        }
+        proving.is_settled_as_if_whole(blocks.to_vec());
     }
 }
 
