@@ -75,6 +75,18 @@ pub enum PayError {
     Spent(#[from] SpentError),
 }
 
+impl PayError {
+    /// Whether it is one claim's own: the exits of others can be paid all the same.
+    fn is_of_one_claim(&self) -> bool {
+        match self {
+            Self::Short(_) => true,
+            Self::Build(BuildError::InsufficientFunds { .. } | BuildError::FeeTooHigh { .. }) => false,
+            Self::Build(_) => true,
+            Self::Coins(_) | Self::Spent(_) => false,
+        }
+    }
+}
+
 impl From<Unanswered> for PayError {
     fn from(unanswered: Unanswered) -> Self {
         Self::Coins(unanswered.into())
@@ -208,7 +220,7 @@ impl ExitPayer {
         if let Some((_, spent)) = self.rests.filter(|(until, _)| Instant::now() < *until) {
             return Err(spent.into());
         }
-        let mut dear = None;
+        let (mut dear, mut stuck) = (None, None);
         for _ in 0..SETTLEMENTS_MAX.min(self.pending.len()) {
             let at = self.next % self.pending.len().max(1);
             let Some(claim) = self.pending.get_mut(at) else { break };
@@ -229,6 +241,10 @@ impl ExitPayer {
                         (dear, self.next) = (Some(SpentError { fee, left, a_day }), at + 1);
                         continue;
                     }
+                    Err(error) if error.is_of_one_claim() => {
+                        (stuck, self.next) = (stuck.or(Some(error)), at + 1);
+                        continue;
+                    }
                     paying => paying?,
                 };
             let sent = wallet::send(rpc, &transaction).await?;
@@ -239,12 +255,12 @@ impl ExitPayer {
             self.under_way = Some(sent);
             return Ok(Some(sent));
         }
-        match dear {
+        if let Some(spent) = dear {
+            self.rests = Some((Instant::now() + REST, spent));
+        }
+        match stuck.or(dear.map(PayError::from)) {
             None => Ok(None),
-            Some(spent) => {
-                self.rests = Some((Instant::now() + REST, spent));
-                Err(spent.into())
-            }
+            Some(error) => Err(error),
         }
     }
 }
@@ -443,6 +459,20 @@ mod tests {
         // A claim to nothing is every settlement's, and is not looked for.
         let mut few = PendingClaim::of(unpaid(1, vec![exit(1), exit(2)]), None).unwrap();
         assert_eq!(few.scripts().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_claim_keeps_no_other_waiting() {
+        let own = |error: PayError| error.is_of_one_claim();
+        assert!(own(ShortError { held: 1, taken: 2 }.into()));
+        assert!(own(BuildError::TooHeavy { mass: 2, mass_max: 1 }.into()));
+        assert!(own(BuildError::Refused { reason: "no".into() }.into()));
+        assert!(own(BuildError::Mass.into()));
+        // Of these every claim has as much.
+        let address = "kaspasim:q".into();
+        assert!(!own(BuildError::InsufficientFunds { address, found: 1, needed: 2 }.into()));
+        assert!(!own(BuildError::FeeTooHigh { fee: 2, fee_max: 1 }.into()));
+        assert!(!own(SpentError { fee: 2, left: 1, a_day: 3 }.into()));
     }
 
     #[test]
