@@ -75,6 +75,18 @@ pub enum PayError {
     Spent(#[from] SpentError),
 }
 
+impl PayError {
+    /// Whether it is one claim's own: the exits of others can be paid all the same.
+    fn is_of_one_claim(&self) -> bool {
+        match self {
+            Self::Short(_) => true,
+            Self::Build(BuildError::InsufficientFunds { .. } | BuildError::FeeTooHigh { .. }) => false,
+            Self::Build(_) => true,
+            Self::Coins(_) | Self::Spent(_) => false,
+        }
+    }
+}
+
 impl From<Unanswered> for PayError {
     fn from(unanswered: Unanswered) -> Self {
         Self::Coins(unanswered.into())
@@ -244,7 +256,7 @@ impl ExitPayer {
         if let Some((_, waits)) = self.rests.filter(|(until, _)| Instant::now() < *until) {
             return Err(waits.into());
         }
-        let mut waiting = None;
+        let (mut waiting, mut stuck) = (None, None);
         for _ in 0..SETTLEMENTS_MAX.min(self.pending.len()) {
             let at = self.next % self.pending.len().max(1);
             let Some(claim) = self.pending.get_mut(at) else { break };
@@ -263,8 +275,12 @@ impl ExitPayer {
                 Ok(completed) => completed,
                 Err(error) => {
                     // Another settlement may have a larger exit, which costs less, or a smaller one, which takes less.
-                    let waits = Waits::of(error, context.fee_max, (left, a_day))?;
-                    (waiting, self.next) = (waiting.or(Some(waits)), at + 1);
+                    match Waits::of(error, context.fee_max, (left, a_day)) {
+                        Ok(waits) => waiting = waiting.or(Some(waits)),
+                        Err(error) if error.is_of_one_claim() => stuck = stuck.or(Some(error)),
+                        Err(error) => return Err(error),
+                    }
+                    self.next = at + 1;
                     continue;
                 }
             };
@@ -276,12 +292,12 @@ impl ExitPayer {
             self.under_way = Some(sent);
             return Ok(Some(sent));
         }
-        match waiting {
+        if let Some(waits) = waiting {
+            self.rests = Some((Instant::now() + REST, waits));
+        }
+        match stuck.or(waiting.map(PayError::from)) {
             None => Ok(None),
-            Some(waits) => {
-                self.rests = Some((Instant::now() + REST, waits));
-                Err(waits.into())
-            }
+            Some(error) => Err(error),
         }
     }
 }
@@ -482,6 +498,20 @@ mod tests {
         // A claim to nothing is every settlement's, and is not looked for.
         let mut few = PendingClaim::of(unpaid(1, vec![exit(1), exit(2)]), None).unwrap();
         assert_eq!(few.scripts().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_claim_keeps_no_other_waiting() {
+        let own = |error: PayError| error.is_of_one_claim();
+        assert!(own(ShortError { held: 1, taken: 2 }.into()));
+        assert!(own(BuildError::TooHeavy { mass: 2, mass_max: 1 }.into()));
+        assert!(own(BuildError::Refused { reason: "no".into() }.into()));
+        assert!(own(BuildError::Mass.into()));
+        // Of these every claim has as much.
+        let address = "kaspasim:q".into();
+        assert!(!own(BuildError::InsufficientFunds { address, found: 1, needed: 2 }.into()));
+        assert!(!own(BuildError::FeeTooHigh { fee: 2, fee_max: 1 }.into()));
+        assert!(!own(SpentError { fee: 2, left: 1, a_day: 3 }.into()));
     }
 
     #[test]

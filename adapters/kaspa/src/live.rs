@@ -89,6 +89,9 @@ const COMPACT_MIN: u64 = 1024;
 /// The wait after a failed compaction.
 const COMPACT_RETRY: Duration = Duration::from_secs(300);
 
+/// After how long an outage the node has to be caught up with anew.
+const CATCH_UP_AFTER: Duration = Duration::from_secs(60);
+
 /// The wait before an event is written again after its write failed.
 const WRITE_RETRY: Duration = Duration::from_secs(1);
 
@@ -197,7 +200,7 @@ enum Message {
 
 /// The state that the thread and its owner share.
 struct Shared {
-    /// Whether the node's tip was reached since the start.
+    /// Whether the node's tip was reached, since the start or a long outage.
     caught_up: AtomicBool,
     /// The pipeline's progress, as of its last poll.
     finalized: AtomicU64,
@@ -271,6 +274,16 @@ impl Shared {
 
     fn lost(&self) -> MutexGuard<'_, Option<Outage>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the node is not followed for so long.
+    fn is_lost_for(&self, long: Duration) -> bool {
+        self.lost().as_ref().is_some_and(|lost| lost.at.elapsed() >= long)
+    }
+
+    /// Nobody has asked the node yet: the time in which the event log is read is no outage.
+    fn mark_not_asked(&self) {
+        *self.lost() = Some(Outage::now(Hitch::Away, "not connected yet"));
     }
 
     /// Records that the node is not followed, and why. An outage that began before keeps its beginning.
@@ -612,6 +625,38 @@ struct FollowLoop {
     compact_from: Instant,
 }
 
+/// When the next connection is made, and when there were enough wrong answers.
+struct Reconnecting {
+    wait: Duration,
+    /// How many connections in a row ended in a wrong answer: none between them was good.
+    wrong: u32,
+    wrong_max: u32,
+}
+
+impl Reconnecting {
+    fn new(wrong_max: u32) -> Self {
+        Self { wait: WAIT_MIN, wrong: 0, wrong_max }
+    }
+
+    /// A connection has ended; `moved` says whether blocks came over it. Returns the wait before the next; `None` where there is to be
+    /// none.
+    fn ended(&mut self, lost: &Interruption, moved: bool) -> Option<Duration> {
+        // A quiet one answered for a minute, and every answer passed its checks.
+        if moved || matches!(lost, Interruption::Quiet) {
+            (self.wait, self.wrong) = (WAIT_MIN, 0);
+        }
+        match lost {
+            Interruption::Quiet => return Some(Duration::ZERO),
+            Interruption::Passing(..) => {}
+            Interruption::Wrong(_) => self.wrong += 1,
+            Interruption::Stopped | Interruption::Fatal(_) => return None,
+        }
+        let wait = self.wait;
+        self.wait = (wait * 2).min(WAIT_MAX);
+        (self.wrong < self.wrong_max || self.wrong == 0).then_some(wait)
+    }
+}
+
 /// The outcome of asking the node.
 enum Asked {
     Event,
@@ -643,7 +688,11 @@ impl FollowLoop {
     /// Sends the events of the event log.
     fn replay(&mut self) -> Result<(), Interruption> {
         let Some(event_log) = &self.event_log else { return Ok(()) };
-        let tell = |event| send(&self.messages, &self.shared, Message::Event(event));
+        let tell = |event| {
+            let sent = send(&self.messages, &self.shared, Message::Event(event));
+            self.shared.mark_not_asked();
+            sent
+        };
         // This part was checked before it was compacted.
         for run in event_log.settled() {
             tell(SourceEvent { removed: vec![], added: run? })?;
@@ -714,7 +763,7 @@ impl FollowLoop {
 
     /// Follows the node over one connection after another, until the receiver is dropped.
     async fn keep_following(&mut self) -> Result<(), Interruption> {
-        let (mut wait, mut wrong) = (WAIT_MIN, 0);
+        let mut reconnecting = Reconnecting::new(self.options.wrong_answers_max);
         loop {
             self.tidy();
             let mut stopped = self.stopped.clone();
@@ -724,39 +773,34 @@ impl FollowLoop {
                 connected = client::connect(&url, CONNECT_WITHIN) => connected,
                 () = stop_requested(&mut stopped) => return Ok(()),
             };
-            let (hitch, reason) = match connected {
+            let lost = match connected {
                 Ok(client) => {
                     tracing::info!("connected to {url}");
-                    let lost = tokio::select! {
+                    if self.shared.is_lost_for(CATCH_UP_AFTER) {
+                        // There is much to catch up with: what is known of the L1 until then is past.
+                        self.shared.caught_up.store(false, Ordering::Release);
+                    }
+                    tokio::select! {
                         lost = self.follow(&client) => lost,
                         () = stop_requested(&mut stopped) => Interruption::Stopped,
-                    };
-                    match lost {
-                        Interruption::Quiet => continue,
-                        Interruption::Passing(hitch, reason) => (hitch, reason),
-                        Interruption::Wrong(reason) => {
-                            let moved = before != self.follower.track().tip().block_hash;
-                            wrong = if moved { 1 } else { wrong + 1 };
-                            if wrong >= self.options.wrong_answers_max {
-                                return Err(Interruption::Wrong(reason));
-                            }
-                            (Hitch::Answers, reason)
-                        }
-                        other => return Err(other),
                     }
                 }
-                Err(away) => (Hitch::Away, away.to_string()),
+                Err(away) => Interruption::Passing(Hitch::Away, away.to_string()),
             };
-            if before != self.follower.track().tip().block_hash {
-                wait = WAIT_MIN;
-            }
+            let moved = before != self.follower.track().tip().block_hash;
+            let wait = reconnecting.ended(&lost, moved);
+            let (wait, hitch, reason) = match (wait, lost) {
+                (_, Interruption::Quiet) => continue,
+                (Some(wait), Interruption::Passing(hitch, reason)) => (wait, hitch, reason),
+                (Some(wait), Interruption::Wrong(reason)) => (wait, Hitch::Answers, reason),
+                (_, other) => return Err(other),
+            };
             self.shared.mark_lost(hitch, &reason);
             tracing::warn!("{reason}; connecting again in {wait:?}");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop_requested(&mut stopped) => return Ok(()),
             }
-            wait = (wait * 2).min(WAIT_MAX);
         }
     }
 
@@ -916,4 +960,46 @@ async fn subscribe(client: &Client) -> Result<WakeUp, RpcError> {
     let listener = client.register_new_listener(listener);
     client.start_notify(listener, Scope::VirtualChainChanged(VirtualChainChangedScope::new(false))).await?;
     Ok(WakeUp::on(receiver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wrong_answers_in_a_row_are_too_many_and_a_good_connection_between_them_counts() {
+        let wrong = || Interruption::Wrong("a field is missing".into());
+        let away = || Interruption::Passing(Hitch::Away, "away".into());
+        let mut reconnecting = Reconnecting::new(3);
+        // One bad node behind an address that leads to good ones, for months.
+        for _ in 0..100 {
+            assert!(reconnecting.ended(&wrong(), false).is_some());
+            assert!(reconnecting.ended(&wrong(), false).is_some());
+            assert!(reconnecting.ended(&away(), true).is_some());
+            assert!(reconnecting.ended(&wrong(), false).is_some());
+            assert!(reconnecting.ended(&wrong(), false).is_some());
+            assert!(reconnecting.ended(&Interruption::Quiet, false).is_some());
+            assert!(reconnecting.ended(&wrong(), true).is_some());
+            assert!(reconnecting.ended(&wrong(), false).is_some());
+            assert!(reconnecting.ended(&Interruption::Quiet, true).is_some());
+        }
+        // And bad ones alone.
+        assert!(reconnecting.ended(&wrong(), false).is_some());
+        assert!(reconnecting.ended(&away(), false).is_some());
+        assert!(reconnecting.ended(&wrong(), false).is_some());
+        assert_eq!(reconnecting.ended(&wrong(), false), None);
+    }
+
+    #[test]
+    fn who_is_away_is_asked_again_later_and_later_and_at_once_after_a_good_connection() {
+        let away = || Interruption::Passing(Hitch::Away, "away".into());
+        let mut reconnecting = Reconnecting::new(3);
+        let waits = |reconnecting: &mut Reconnecting| -> Vec<u128> {
+            (0..8).filter_map(|_| reconnecting.ended(&away(), false)).map(|wait| wait.as_millis()).collect()
+        };
+        let expected = [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000];
+        assert_eq!(waits(&mut reconnecting), expected);
+        assert_eq!(reconnecting.ended(&Interruption::Quiet, false), Some(Duration::ZERO));
+        assert_eq!(waits(&mut reconnecting), expected);
+    }
 }

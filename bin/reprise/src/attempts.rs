@@ -1,6 +1,6 @@
 //! `reprise attempts`: the statements whose proofs failed or were interrupted.
 
-use reprise_disk::data_dir::DataDir;
+use reprise_disk::data_dir::{DataDir, LockError};
 use reprise_model::statement::StatementId;
 use reprise_node::attempts::{Attempted, Attempts};
 use serde_json::{Value, json};
@@ -15,13 +15,16 @@ pub(crate) fn attempts(command: &AttemptsCommand, settings: &Settings, json: boo
     if !settings.data_dir.is_dir() {
         return Err(settings.refuse("data-dir", "there is no such directory"));
     }
-    let dir = match command {
-        // A run may hold it.
-        AttemptsCommand::Ls { .. } => DataDir::detached(&settings.data_dir)?,
-        AttemptsCommand::Release { .. } => DataDir::lock(&settings.data_dir)?,
-    };
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
-    let mut attempts = Attempts::open(dir.attempts()).map_err(|error| other(&error))?;
+    let opened = match command {
+        AttemptsCommand::Ls { .. } => {
+            let is_held = matches!(DataDir::lock(&settings.data_dir), Err(LockError::InUse { .. }));
+            let place = DataDir::detached(&settings.data_dir)?.attempts();
+            if is_held { Attempts::beside(place) } else { Attempts::open(place) }
+        }
+        AttemptsCommand::Release { .. } => Attempts::open(DataDir::lock(&settings.data_dir)?.attempts()),
+    };
+    let mut attempts = opened.map_err(|error| other(&error))?;
     let chosen: Vec<(StatementId, Attempted)> = match command {
         AttemptsCommand::Ls { given_up } => {
             let all = attempts.statements().iter();

@@ -416,7 +416,7 @@ Examples:
     /// List the statements whose proofs failed or were interrupted, and release those that were given up
     ///
     /// The counts are kept in the data directory over all runs, until the statement is proved. A statement that has used up
-    /// --attempts or --interruptions is not tried again before it is released. The node must have stopped.
+    /// --attempts or --interruptions is not tried again before it is released. `ls` reads beside a run too; for `release` the run must have stopped.
     #[command(after_help = "\
 Examples:
   reprise attempts ls --json

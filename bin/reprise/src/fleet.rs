@@ -142,6 +142,9 @@ mod joined {
         }
     }
 
+    /// How long a node's own devices claim nothing after the jobs refused them.
+    const REFUSED_FOR: Duration = Duration::from_secs(10);
+
     /// Joins the fleet that the settings name, if they name one.
     pub(crate) fn join(
         settings: &Settings,
@@ -219,7 +222,7 @@ mod joined {
         });
         let (working, stopped) = (Worker::new(working, queue.clone(), shared.clone(), hears), stop.clone());
         let work = move || {
-            if let Err(error) = working.run(&stopped) {
+            if let Err(error) = working.run_lastingly(&stopped, REFUSED_FOR) {
                 tracing::error!(%error, "this machine proves nothing for its fleet any more");
             }
         };

@@ -4,8 +4,8 @@
 //! and writes nothing. A command that writes is refused then, with the node's process id.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, ErrorKind};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{ParseDigestError, PinsDigest, ProfileId, StatementId};
 use reprise_model::journal;
 use reprise_model::statement::Kind;
-use reprise_store::archive::{self, Exported, Imported};
+use reprise_store::archive::{self, ArchiveError, Exported, Imported};
 use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation, place_of};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
 use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Summary, TierStats};
@@ -36,11 +36,8 @@ pub(crate) fn receipts(
     json: bool,
 ) -> Result<Exit, Failure> {
     let dir = settings.receipts_dir();
-    if !dir.exists() && !matches!(command, ReceiptsCommand::Import { .. }) {
-        return Err(Failure::usage(format!(
-            "{}: no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",
-            dir.display()
-        )));
+    if !matches!(command, ReceiptsCommand::Import { .. }) {
+        choose::has_receipts(&dir)?;
     }
     let mut live = false;
     let mut held = None;
@@ -48,6 +45,11 @@ pub(crate) fn receipts(
         .map_err(Failure::from)
         .and_then(|locked| choose::store(settings, held.insert(locked), systems));
     let store = match opened {
+        Err(Failure::Lock(LockError::Io { source, .. }))
+            if only_reads(command) && is_unwritable(source.kind()) =>
+        {
+            choose::read_store(settings, systems)?
+        }
         Err(Failure::Lock(LockError::InUse { pid, .. }) | Failure::Open(OpenError::InUse { pid, .. }))
             if only_reads(command) =>
         {
@@ -96,10 +98,12 @@ pub(crate) fn receipts(
             Ok(Exit::Done)
         }
         ReceiptsCommand::Export { file } => {
-            let mut out = BufWriter::new(File::create_new(file).map_err(|e| unwritten(file, &e))?);
-            let Exported { entries, damaged } =
-                archive::export(store, &Filter::default(), &mut out).map_err(|e| unwritten(file, &e))?;
-            out.into_inner().map_err(|e| unwritten(file, &e))?.sync_all().map_err(|e| unwritten(file, &e))?;
+            let out = File::create_new(file).map_err(|e| unwritten(file, &e))?;
+            let Exported { entries, damaged } = export(store, out).map_err(|error| {
+                // A part of an archive is of no use, and would be in the way of the next one.
+                let _ = fs::remove_file(file);
+                unwritten(file, &error)
+            })?;
             say(json, json!({ "exported": entries, "damaged": damaged }), || {
                 format!("{entries} receipts exported, {damaged} damaged ones left out")
             });
@@ -138,6 +142,14 @@ pub(crate) fn receipts(
             Ok(Exit::Done)
         }
     }
+}
+
+fn export(store: &dyn ReceiptStore, file: File) -> Result<Exported, ArchiveError> {
+    let mut out = BufWriter::new(file);
+    let exported = archive::export(store, &Filter::default(), &mut out)?;
+    let file = out.into_inner().map_err(|error| ArchiveError::Io(error.into_error()))?;
+    file.sync_all().map_err(ArchiveError::Io)?;
+    Ok(exported)
 }
 
 fn unwritten(file: &Path, error: &dyn Display) -> Failure {
@@ -207,6 +219,11 @@ fn parse_flag<Id: FromStr<Err = ParseDigestError>>(
     text: Option<&str>,
 ) -> Result<Option<Id>, Failure> {
     text.map(|text| parse(flag, text)).transpose()
+}
+
+/// Whether a directory can be read only: by this user, or by everybody.
+fn is_unwritable(error: ErrorKind) -> bool {
+    matches!(error, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Whether the command leaves the store as it is.

@@ -42,7 +42,10 @@ pub enum ChainError {
         tip: BlockHash,
     },
     /// A final block was to be removed.
-    #[error("the L1 removes {removed} at checkpoint {checkpoint}, which is final ({finalized})")]
+    #[error(
+        "the L1 removes {removed} at checkpoint {checkpoint}, which is final here, as everything up to checkpoint {finalized} is: \
+         raise --finality-depth, in another data directory"
+    )]
     Final {
         /// What was to be removed.
         removed: BlockHash,

@@ -96,6 +96,17 @@ struct File {
 impl Attempts {
     /// Reads the attempts of a data directory.
     pub fn open(place: LockedPath) -> Result<Self, LogError> {
+        let mut attempts = Self::beside(place)?;
+        // What runs by the notes ran in a process that has ended.
+        while let Some((statement, kind)) = attempts.running.pop_first() {
+            attempts.interrupted(statement, kind);
+        }
+        attempts.shorten();
+        Ok(attempts)
+    }
+
+    /// The same of a directory in which a process works: what runs by the notes runs.
+    pub fn beside(place: LockedPath) -> Result<Self, LogError> {
         let found = Log::open(place.clone(), FORMAT, IDENTITY)?;
         let mut attempts = Self::default();
         let mut log = None;
@@ -108,12 +119,7 @@ impl Attempts {
             }
             log = Some(read);
         }
-        // What runs by the notes ran in a process that has ended.
-        while let Some((statement, kind)) = attempts.running.pop_first() {
-            attempts.interrupted(statement, kind);
-        }
         attempts.file = Some(File { place, log, rewritten: 0, failing: false });
-        attempts.shorten();
         Ok(attempts)
     }
 

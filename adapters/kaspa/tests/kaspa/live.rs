@@ -1,7 +1,7 @@
 //! A live source whose node is away: the events of the event log, and the event logs that it refuses.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, slice, thread};
 
 use reprise_chain::event::SourceEvent;
@@ -98,6 +98,21 @@ fn a_compacted_event_log_sends_its_blocks_from_the_root_and_is_followed_from_whe
         [true, true, true],
         "events after the compacted part carry their proofs and are checked again"
     );
+}
+
+#[test]
+fn the_time_in_which_a_long_event_log_is_read_is_no_outage() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    let events = long(&place);
+    let mut live = LiveL1::open(options(), Some(place.clone())).unwrap();
+    live.wait(WITHIN).unwrap().unwrap();
+    let reads = Instant::now();
+    for _ in 1..events.len() {
+        live.wait(WITHIN).unwrap().unwrap();
+    }
+    let lost = live.connection().unwrap().lost.unwrap();
+    assert!(lost.lasting <= reads.elapsed(), "it lasts for {:?}", lost.lasting);
 }
 
 const BLOCKS: usize = 1_200;

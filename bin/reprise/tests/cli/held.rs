@@ -1,12 +1,17 @@
 //! One process holds a directory: a second one is refused before it opens anything.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use reprise_disk::data_dir::DataDir;
+use reprise_model::digest::StatementId;
+use reprise_model::statement::Kind;
+use reprise_node::attempts::Attempts;
 
 use crate::command::{assert_sound, command, json, last_line, reprise};
 
@@ -110,4 +115,43 @@ fn doctor_and_attempts_read_a_directory_that_another_process_holds() {
     let times = lines.iter().find(|line| line["what"] == "proof times").unwrap();
     assert_eq!(times["verdict"], "warning", "{times}");
     assert_eq!(json(dir.path(), &["attempts", "ls"]).as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_proof_that_runs_is_not_listed_as_interrupted_before_its_process_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = DataDir::lock(dir.path()).unwrap();
+    let mut attempts = Attempts::open(held.attempts()).unwrap();
+    attempts.begin(StatementId([7; 32]), Kind::Batch);
+    let listed = || json(dir.path(), &["attempts", "ls"]).as_array().unwrap().len();
+    assert_eq!(listed(), 0, "it runs");
+    drop((attempts, held));
+    assert_eq!(listed(), 1);
+}
+
+/// Another user's command.
+fn by_nobody(dir: &Path, args: &[&str]) -> Command {
+    let mut command = command(dir, args);
+    command.uid(65_534).gid(65_534);
+    command
+}
+
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+#[test]
+fn who_may_read_a_directory_and_not_write_reads_its_receipts_and_who_may_not_is_told_so() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    json(&dir, &["run", "--backend", "mock"]);
+    fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    let Ok(output) = by_nobody(&dir, &["receipts", "ls", "--json"]).output() else {
+        return eprintln!("skipped: it takes the right to be another user");
+    };
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(last_line(&output).as_array().unwrap().len(), 6);
+    fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
+    for args in [&["receipts", "ls"][..], &["serve", "--backend", "mock"], &["backup", "copy"]] {
+        let output = by_nobody(&dir, args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("Permission denied"), "{args:?}: {said}");
+    }
 }
