@@ -137,7 +137,11 @@ impl KaspaL1 {
             Ok((proof, _)) if id != Digest::ZERO => Some(Rules::new(covenant.pins, proof)?),
             _ => None,
         };
-        let first_state = first(prepared.head().root.lane_proof.as_deref()).ok();
+        // A snapshot's state is a later one: above it the covenant may still leave its founder's key, into its first.
+        let first_state = match snapshot {
+            Some(_) => None,
+            None => first(prepared.head().root.lane_proof.as_deref()).ok(),
+        };
         rules.iter().for_each(|rules| prepared.watch(rules.clone(), first_state, statement_of.clone()));
         let config = match (payer, rules) {
             (None, _) => None,
