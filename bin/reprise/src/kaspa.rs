@@ -30,8 +30,10 @@ mod with {
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options, SnapshotStart, WRONG_ANSWERS_MAX};
     use reprise_kaspa::names::NetworkId;
+    use reprise_kaspa::track::Track;
     use reprise_kaspa::{claim, names, shown, sink};
     use reprise_light::answer::Answer;
+    use reprise_model::anchor::AnchorDepth;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
     use reprise_model::transaction::{NOBODY, Price};
     use reprise_node::l1::L1;
@@ -327,7 +329,12 @@ mod with {
         chosen: &Chosen,
     ) -> Result<Option<(Deployment, EventLog, Origin)>, Failure> {
         let Followed { deployment, .. } = followed(settings, chosen)?;
-        Ok(wire::event_log_in(dir, &deployment)?.map(|(event_log, origin)| (deployment, event_log, origin)))
+        let Some((event_log, origin)) = wire::event_log_in(dir, &deployment)? else { return Ok(None) };
+        // What the run anchors anew is what is read as wanted.
+        let network = event_log.head().network.parse::<NetworkId>();
+        let network = network.map_err(|e| Failure::Other(format!("{}: {e}", event_log.path().display())))?;
+        let deployment = deployment.anchored_within(AnchorDepth(Track::window(network)));
+        Ok(Some((deployment, event_log, origin)))
     }
 
     /// Checks an answer against the covenant's output on the node. Returns the transaction that made this output.

@@ -38,7 +38,7 @@ struct UsedQuery {
     #[param(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     checkpoint: i64,
     /// The `next` of the page before.
-    #[param(minimum = 0, maximum = 4_294_967_295_i64)]
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     after: Option<u32>,
     /// At most so many.
     #[param(minimum = 1, maximum = 500, default = 100)]
