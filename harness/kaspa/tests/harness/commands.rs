@@ -217,7 +217,10 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let send = ["send", file.to_str().unwrap()];
     let output = program.run(&mut simnet, &send, USER).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && said.contains("step 2: the steps before it leave 2 KAS"), "{said}");
+    assert!(
+        output.status.code() == Some(2) && said.contains("step 2: the steps before it leave 2 KAS"),
+        "{said}"
+    );
     std::fs::write(&file, steps("0.5")).unwrap();
     program.json(&mut simnet, &send, USER).await;
     program.settled(&mut simnet, USER, 150_000_000, 4).await;
