@@ -185,11 +185,14 @@ fn wait(session: &Session, user: &User, pair: &Pair) -> Result<Option<u64>, Fail
     session.wait(user, pair, &|| stop.load(Ordering::Relaxed)).map_err(failed)
 }
 
+/// The value of a resource as it was read; none where the state has none.
+type ReadValue = Result<Option<Vec<Cell>>, Failure>;
+
 /// Refuses to give coins to an account that is named by an id and that the state does not have.
 fn refuse_unseen(
     message: &Message,
     me: ResourceId,
-    value: &mut dyn FnMut(&ResourceId) -> Result<Option<Vec<Cell>>, Failure>,
+    value: &mut dyn FnMut(&ResourceId) -> ReadValue,
 ) -> Result<(), Failure> {
     let by_id = |asked: &&Asked| asked.names_account() && !account::is_address(&asked.named);
     for asked in message.steps.iter().filter(by_id).filter(|asked| asked.counterparty != me) {

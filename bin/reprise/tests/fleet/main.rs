@@ -12,6 +12,7 @@
 )]
 
 mod killed;
+#[allow(dead_code, reason = "shared with the tests of the adapter")]
 #[path = "../../../../adapters/objects/tests/moto/mod.rs"]
 mod moto;
 mod processes;
