@@ -130,11 +130,12 @@ const FOUNDING: [&str; 7] = ["l1", "lane", "key-file", "fee-max", "workload", "b
 
 /// The settings of a fleet, and of how one of its machines proves.
 #[cfg(feature = "fleet")]
-const WORKER: [&str; 10] = [
+const WORKER: [&str; 11] = [
     "metrics",
     "jobs",
     "receipts",
     "lease",
+    "devices",
     "workload",
     "backend",
     "permits",
