@@ -67,7 +67,7 @@ fn finding(units: &[Unit]) -> Option<Checked> {
         verdict: Verdict::Ok,
         said: format!("the processor has {there}; {used}"),
         advice: if unused.is_some() {
-            "compile it with RUSTFLAGS=-Ctarget-cpu=native: Miden then proves faster, and the program runs on such processors alone"
+            "compiled with RUSTFLAGS=-Ctarget-cpu=native it uses all of them, and runs on such processors alone"
         } else {
             ""
         },
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_make_proving_faster_is_advised_and_nothing_else() {
+    fn units_that_are_there_and_not_used_are_told_of_and_nothing_else() {
         let said = |units: &[Unit]| finding(units).map(|it| (it.said, it.advice.is_empty()));
         assert_eq!(said(&[unit("bmi2", true, true)]), None);
         let portable = said(&[unit("avx2", false, true), unit("avx512f", false, false)]);
