@@ -89,6 +89,7 @@ fn a_backup_is_refused_where_there_is_nothing_to_copy_or_something_to_overwrite(
     let nothing = backup::copy(elsewhere.path(), home.path()).unwrap_err();
     assert!(matches!(nothing, BackupError::Nothing { .. }), "{nothing}");
     home.run();
-    let taken = backup::copy(home.path(), home.path()).unwrap_err();
+    elsewhere.run();
+    let taken = backup::copy(home.path(), elsewhere.path()).unwrap_err();
     assert!(matches!(taken, BackupError::Taken { .. }), "{taken}");
 }
