@@ -14,6 +14,7 @@
 mod killed;
 #[allow(dead_code, reason = "shared with the tests of the adapter")]
 #[path = "../../../../adapters/objects/tests/moto/mod.rs"]
+#[allow(dead_code, reason = "shared with the tests of the adapter")]
 mod moto;
 mod processes;
 #[path = "../../../../adapters/postgres/src/scratch.rs"]
