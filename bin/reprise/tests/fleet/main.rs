@@ -12,7 +12,6 @@
 )]
 
 mod killed;
-#[allow(dead_code, reason = "shared with the tests of the adapter")]
 #[path = "../../../../adapters/objects/tests/moto/mod.rs"]
 #[allow(dead_code, reason = "shared with the tests of the adapter")]
 mod moto;
