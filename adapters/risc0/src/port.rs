@@ -10,8 +10,8 @@ use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 
 use crate::backend::{Risc0Backend, Risc0Error};
 
-/// What one proof may hold, by `tests/risc0/cost.rs`: no batch within it passes 2^20 cycles, four segments, and no aggregate
-/// 2^18 + 2^15. Twice as much in a proof would save some 80,000 cycles, what a batch costs beside its transactions.
+/// What one proof may hold, by `tests/risc0/cost.rs`: no batch within it passes 2^20 cycles, four segments, and no aggregate 2^18,
+/// one segment. Twice as much in a proof would save some 80,000 cycles, what a batch costs beside its transactions.
 ///
 /// A transfer takes 98,000 cycles in a batch and 18,000 of paging, most of it for two slots of the state; six and their batch are
 /// 765,000. The bytes of a payload are hashed twice, as a payload and as an opening: 60 cycles each; those of outputs take 250.

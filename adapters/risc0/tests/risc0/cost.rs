@@ -236,7 +236,7 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
     }
     for count in [1, 2, 4, limits.proofs] {
         let witness = Witness::Aggregate(town.0.aggregate_witness(&span(count)));
-        bounded_aggregate(&format!("settlement of {count}"), witness, &batches, (1 << 18) + (1 << 15));
+        bounded_aggregate(&format!("settlement of {count}"), witness, &batches, 1 << 18);
     }
     // Computed: as many transactions as a batch may hold, each in a batch of its own, or the same in fewer.
     let mut settled = |blocks: &[usize]| {
