@@ -36,6 +36,18 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     connection
 }
 
+/// The same of a client whose system takes a few bytes of what it does not read. By itself it would take up to 32 MiB.
+pub(crate) fn connect_deaf(address: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let connection = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    connection.set_nonblocking(false).unwrap();
+    connection
+}
+
 /// Reads an answer after which the server closes.
 pub(crate) fn answer(mut connection: TcpStream) -> Answer {
     let mut page = vec![];
