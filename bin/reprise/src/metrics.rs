@@ -39,6 +39,7 @@
 //! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused, the second with the label `reason` |
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -47,6 +48,7 @@ use reprise_model::order::Order;
 use reprise_model::statement::Kind;
 use reprise_node::event::{Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
+use reprise_node::pulse::Pulse;
 use reprise_node::report::Seconds;
 use reprise_node::statistics::Statistics;
 use reprise_store::ReceiptStore;
@@ -96,6 +98,14 @@ impl Metered {
             }
         }
     }
+}
+
+/// Sets how healthy the node is at the moment of a scrape: that its thread hangs is told by no event.
+pub(crate) fn health_now(is_red: bool, pulse: &Pulse) {
+    let stalled = pulse.stalled(Instant::now());
+    gauge!("reprise_healthy").set(f64::from(u8::from(!is_red && stalled.is_none())));
+    gauge!("reprise_condition", "reason" => "stalled", "level" => Level::Red.to_string())
+        .set(f64::from(u8::from(stalled.is_some())));
 }
 
 /// Sets which reasons hold.
@@ -165,7 +175,6 @@ impl Observer for Metered {
                 }
             }
             PipelineEvent::Health(health) => {
-                gauge!("reprise_healthy").set(f64::from(u8::from(!health.is_red())));
                 conditions(health);
                 let is_device = |reason: &&Reason| matches!(reason, Reason::Device { .. });
                 let suspended = health.reasons().iter().filter(is_device).count();

@@ -7,15 +7,17 @@ use reprise_api::publisher::{Publisher, now_ms};
 use reprise_api::served::{Exposed, Facts, Metrics, Served};
 use reprise_api::server::{self, Endpoint, Limits, Token};
 use reprise_api::state::ReadAccount;
+use reprise_api::view::Level;
 use reprise_jobs::Queue;
 use reprise_node::event::Observer;
+use reprise_node::pulse::Pulse;
 use reprise_store::ReceiptStore;
 
 #[cfg(feature = "fleet")]
-use {metrics_exporter_prometheus::PrometheusBuilder, reprise_api::view::Level};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::failure::Failure;
-use crate::metrics::Metered;
+use crate::metrics::{Metered, health_now};
 use crate::settings::Settings;
 
 /// The node that is observed.
@@ -24,6 +26,8 @@ pub(crate) struct Observed {
     pub(crate) l1: String,
     /// The name of its backend.
     pub(crate) backend: String,
+    /// Whether its thread goes on.
+    pub(crate) pulse: Pulse,
     /// How its workload's accounts are read.
     pub(crate) accounts: Option<ReadAccount>,
     /// How many proofs run at a time.
@@ -55,7 +59,7 @@ pub(crate) fn serve(
     if observing.metrics.is_none() && observing.api.is_none() {
         return Ok(vec![]);
     }
-    let Observed { l1, backend, accounts, permits, store, jobs, fleet_metrics } = observed;
+    let Observed { l1, backend, pulse, accounts, permits, store, jobs, fleet_metrics } = observed;
     let (metered, handle) = Metered::install(store.clone()).map_err(|e| settings.refuse("metrics", e))?;
     let price_per_hour = observing.price_per_hour;
     let publisher = Publisher::new(Projection::new(permits, Window::default(), price_per_hour));
@@ -68,9 +72,14 @@ pub(crate) fn serve(
         started_ms,
         price_per_hour,
         accounts,
+        pulse: Some(pulse.clone()),
     };
     let limits = Limits::default();
-    let render = Box::new(move || handle.render() + &fleet_metrics());
+    let views = publisher.views();
+    let render = Box::new(move || {
+        health_now(views.borrow().health.level == Level::Red, &pulse);
+        handle.render() + &fleet_metrics()
+    });
     let served = Served::new(facts, publisher.views(), render, store, jobs, limits.streams);
     let mut endpoints = vec![];
     if let Some(address) = observing.metrics {

@@ -51,16 +51,19 @@ pub(crate) fn run(
     // It outlives the node: what it proves for others then is finished or given back.
     let fleet::Joined { backend, store, _member, jobs, metrics } =
         fleet::join(settings, &dir, chosen.backend, store, &mut wiring)?;
+    let (l1_name, backend_name, permits, receipts) =
+        (l1.name(), backend.name(), wiring.permits, store.clone());
+    let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store)?;
     let observed = Observed {
-        l1: l1.name(),
-        backend: backend.name(),
+        l1: l1_name,
+        backend: backend_name,
+        pulse: node.pulse(),
         accounts: ledger::accounts(&chosen.workload),
-        permits: wiring.permits,
-        store: store.clone(),
+        permits,
+        store: receipts,
         jobs,
         fleet_metrics: metrics,
     };
-    let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store)?;
     let stop = stop::on_signal()?;
     let mut observers = observing::serve(settings, token, observed)?;
     #[cfg(feature = "otel")]

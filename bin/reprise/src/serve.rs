@@ -54,6 +54,7 @@ pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit,
         started_ms,
         price_per_hour: settings.observing.price_per_hour,
         accounts: ledger::accounts(&chosen.workload),
+        pulse: None,
     };
     let limits = Limits::default();
     let none = Box::new(|| "# a directory has no metrics: a run has, with --metrics or --api\n".to_owned());

@@ -92,6 +92,7 @@ fn main() {
             let it = reprise_ledger::Account::from_cells(cells)?;
             Some(Holding { balance: it.balance, nonce: it.nonce, fees: it.fees })
         }),
+        pulse: None,
     };
     let store = Arc::new(Store::in_memory(Arc::new(Accepting), Options::default()).unwrap());
     let limits = Limits { rate: u32::MAX, ..Limits::default() };

@@ -21,7 +21,7 @@ use reprise_store::explanation::place_of;
 
 use crate::view::{
     Accepted, Amount, Block, BlockName, Bundle, BundleState, Device, DeviceState, Economy, Fork, Health, Hex,
-    Level, Place, Placed, Reason, Reorg, Settlement, State, Statement, Step, Tip, View,
+    Place, Placed, Reorg, Settlement, State, Statement, Step, Tip, View,
 };
 
 /// What is kept at most.
@@ -906,18 +906,7 @@ impl Projection {
     }
 
     fn on_health(&mut self, health: &health::Health) {
-        let level = |level| match level {
-            health::Level::Green => Level::Green,
-            health::Level::Degraded => Level::Degraded,
-            health::Level::Red => Level::Red,
-        };
-        let reasons = health.reasons().iter().map(|reason| Reason {
-            name: reason.name(),
-            level: level(reason.level()),
-            message: reason.to_string(),
-            advice: reason.advice(),
-        });
-        self.view.health = Arc::new(Health { level: level(health.level()), reasons: reasons.collect() });
+        self.view.health = Arc::new(Health::from(health));
         let mut suspended = HashMap::new();
         for reason in health.reasons() {
             match reason {

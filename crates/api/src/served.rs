@@ -3,8 +3,10 @@
 #![allow(unused_qualifications, reason = "the macros that describe the API write full paths")]
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use reprise_jobs::Queue as Jobs;
+use reprise_node::pulse::Pulse;
 use reprise_store::ReceiptStore;
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +34,8 @@ pub struct Facts {
     pub price_per_hour: Option<f64>,
     /// How the workload's accounts are read; none where it has none, and then no account is served.
     pub accounts: Option<ReadAccount>,
+    /// Whether the run's thread goes on; none of a directory.
+    pub pulse: Option<Pulse>,
 }
 
 /// Renders the metrics for Prometheus.
@@ -76,9 +80,13 @@ impl Served {
         Arc::new(Self { facts, views, metrics, store, store_reads, streams, jobs, jobs_asked })
     }
 
-    /// The view as it was published last.
+    /// The view as it was published last. A node that hangs publishes nothing more, so its health says so here.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.views.borrow().clone()
+        let view = self.views.borrow().clone();
+        match self.facts.pulse.as_ref().and_then(|pulse| pulse.stalled(Instant::now())) {
+            Some(reason) => Arc::new(view.unhealthier(&reason)),
+            None => view,
+        }
     }
 
     /// What the receipt store answers. The disk answers whoever proves first, so few read at a time.

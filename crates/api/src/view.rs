@@ -19,6 +19,7 @@ use reprise_model::journal::Outcome;
 use reprise_model::scheduled::ProvedBy;
 use reprise_model::statement::Kind as StatementKind;
 use reprise_node::connection::L1Connection;
+use reprise_node::health;
 use reprise_node::states::States;
 use serde::{Serialize, Serializer};
 use utoipa::openapi::RefOr;
@@ -479,7 +480,7 @@ pub struct Queue {
 }
 
 /// A level of health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// All is well.
@@ -510,6 +511,33 @@ pub struct Health {
     pub level: Level,
     /// Why it is not green.
     pub reasons: Vec<Reason>,
+}
+
+impl From<health::Level> for Level {
+    fn from(level: health::Level) -> Self {
+        match level {
+            health::Level::Green => Self::Green,
+            health::Level::Degraded => Self::Degraded,
+            health::Level::Red => Self::Red,
+        }
+    }
+}
+
+impl From<&health::Reason> for Reason {
+    fn from(reason: &health::Reason) -> Self {
+        Self {
+            name: reason.name(),
+            level: reason.level().into(),
+            message: reason.to_string(),
+            advice: reason.advice(),
+        }
+    }
+}
+
+impl From<&health::Health> for Health {
+    fn from(health: &health::Health) -> Self {
+        Self { level: health.level().into(), reasons: health.reasons().iter().map(Reason::from).collect() }
+    }
 }
 
 /// What was counted since the node started.
@@ -690,6 +718,14 @@ impl View {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The same with one more reason for ill health.
+    pub(crate) fn unhealthier(&self, reason: &health::Reason) -> Self {
+        let mut health = self.health.as_ref().clone();
+        health.level = health.level.max(reason.level().into());
+        health.reasons.push(reason.into());
+        Self { health: Arc::new(health), ..self.clone() }
     }
 
     /// A block by its hash.

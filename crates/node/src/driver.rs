@@ -27,6 +27,7 @@ use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 use crate::event::Observer;
 use crate::keeper::{Keeper, Kept};
 use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
+use crate::pulse::Pulse;
 
 /// How often the request to stop is checked while nothing happens.
 const STOP_POLL: Duration = Duration::from_millis(100);
@@ -115,6 +116,7 @@ pub struct Node {
     source_noted: Arc<AtomicBool>,
     threads: Threads,
     inbox: Receiver<Mail>,
+    pulse: Pulse,
     /// How long a stop waits for running proofs.
     shutdown_grace: Duration,
 }
@@ -161,14 +163,27 @@ impl Node {
         }
         let (store, began) = (store.clone(), Instant::now());
         let threads = Threads { reader, workers, store, outbox, keeper, began };
-        Ok(Self { pipeline, source, source_noted, threads, inbox, shutdown_grace })
+        Ok(Self { pipeline, source, source_noted, threads, inbox, pulse: Pulse::default(), shutdown_grace })
+    }
+
+    /// Whether the thread that [runs](Self::run) the node goes on.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Runs until the source ends and everything is idle, or until `stop` is set. Running proofs are then finished and
     /// stored.
-    pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
+    pub fn run(self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
+        let pulse = self.pulse.clone();
+        let ended = self.run_to_end(stop, observer);
+        pulse.rest();
+        ended
+    }
+
+    fn run_to_end(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
         let (mut stopping, mut asked): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
+            self.pulse.beat();
             if asked.is_none_or(|at| at.elapsed() >= CONNECTION_POLL) {
                 asked = Some(Instant::now());
                 if let Some(connection) = self.source.connection() {

@@ -114,6 +114,11 @@ pub enum Reason {
         /// Whether somebody must act.
         urgent: bool,
     },
+    /// The node's thread hangs over one input.
+    Stalled {
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// An invariant was broken, once or more often. If it is one about the state, nothing more is settled.
     Violated {
         /// Which.
@@ -222,7 +227,7 @@ impl Reason {
     /// The names of all reasons, each once.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let own = ["given_up", "hung", "invalid", "device", "disk", "snapshot", "l1_still", "violated"];
-        let own = own.into_iter().chain(["lane_expiring", "lane_expired", "exits_unpaid"]);
+        let own = own.into_iter().chain(["lane_expiring", "lane_expired", "exits_unpaid", "stalled"]);
         own.chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
     }
 
@@ -241,6 +246,7 @@ impl Reason {
             Self::Lane(_) => "lane_expiring",
             Self::Exits { .. } => "exits_unpaid",
             Self::Refused { cause, .. } => cause.name(),
+            Self::Stalled { .. } => "stalled",
             Self::Violated { .. } => "violated",
         }
     }
@@ -297,6 +303,10 @@ impl Reason {
                  `reprise claims pay`"
             }
             Self::Refused { cause, .. } => cause.advice(),
+            Self::Stalled { .. } => {
+                "check that the disk of --data-dir answers: once it does, the run goes on; otherwise end the process and run again, which \
+                 loses nothing that was acknowledged"
+            }
             Self::Violated { .. } => "stop, keep the data directory and report it",
         }
     }
@@ -360,6 +370,7 @@ impl fmt::Display for Reason {
             Self::Refused { cause, since, said, .. } => {
                 write!(f, "settlement refused ({cause}) since {since} (Unix time): {said}")
             }
+            Self::Stalled { seconds } => write!(f, "the node has not gone on for {seconds} seconds"),
             Self::Violated { promise } => write!(f, "violated: {promise}"),
         }
     }

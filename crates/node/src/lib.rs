@@ -16,6 +16,7 @@
 //! | [`connection`] | the connection to a live L1 |
 //! | [`violation`] | a broken invariant |
 //! | [`health`] | green, or red with reasons |
+//! | [`pulse`] | whether the node's thread goes on |
 //! | [`watcher`] | the checker that only observes |
 //! | [`oracle`] | a plain sequential execution, to check roots against |
 //! | [`accounting`] | proving time spent, saved and lost |
@@ -44,6 +45,7 @@ pub mod keeper;
 pub mod l1;
 pub mod oracle;
 pub mod pipeline;
+pub mod pulse;
 pub mod reading;
 pub mod replay;
 pub mod report;

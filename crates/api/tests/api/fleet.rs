@@ -36,6 +36,7 @@ fn node(jobs: Option<Queue>, token: bool) -> SocketAddr {
         started_ms: 0,
         price_per_hour: None,
         accounts: None,
+        pulse: None,
     };
     let backend = Arc::new(MockBackend::new(
         MockConfig::default(),

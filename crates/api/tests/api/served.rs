@@ -16,6 +16,7 @@ use reprise_model::cell::Cell;
 use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::exit::{Exit, Payee, ScriptClass, Sibling, Tree};
 use reprise_model::hash::Blake3;
+use reprise_node::pulse::Pulse;
 use reprise_node::traffic::account;
 
 use crate::client::{answer, connect, get, request};
@@ -49,6 +50,14 @@ fn held(cells: &[Cell]) -> Option<Holding> {
 }
 
 fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>, metrics: Metrics) -> Node {
+    node_that(None, accounts, (limits, token, metrics))
+}
+
+fn node_that(
+    pulse: Option<Pulse>,
+    accounts: Option<ReadAccount>,
+    (limits, token, metrics): (Limits, Option<Token>, Metrics),
+) -> Node {
     let mut publisher = Publisher::new(Projection::new(1, Window::default(), None));
     let views = publisher.views();
     let (_, store, dir) = run(flip(), &Setup::default(), &mut publisher);
@@ -60,6 +69,7 @@ fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>, 
         started_ms: 0,
         price_per_hour: None,
         accounts,
+        pulse,
     };
     let served = Served::new(facts, views, metrics, store, None, limits.streams);
     let endpoint = Endpoint::api("127.0.0.1:0".parse().unwrap(), served, token, limits).unwrap();
@@ -95,6 +105,23 @@ fn accounts_are_served_where_the_workload_has_them_and_as_it_reads_them() {
     let refused = get(other.address, &format!("/v1/accounts/{holder}?at=tip"));
     assert_eq!(refused.problem(), (404, "urn:reprise:not-found".into()));
     assert_eq!(get(other.address, &format!("/v1/accounts/{id}?at=tip")).json()["exists"], false);
+}
+
+#[test]
+fn a_node_that_hangs_is_red_though_it_tells_nothing_any_more() {
+    let pulse = Pulse::new(Duration::ZERO);
+    let node = node_that(Some(pulse.clone()), None, (Limits::default(), None, plain()));
+    let shown = || {
+        let [health, ready] = ["/healthz", "/readyz"].map(|path| get(node.address, path));
+        assert_eq!(get(node.address, "/v1/status").json()["health"], health.json());
+        (health.json()["level"] == "red", ready.status)
+    };
+    assert_eq!(shown(), (false, 200));
+    pulse.beat();
+    assert_eq!(shown(), (true, 503));
+    assert_eq!(get(node.address, "/healthz").json()["reasons"][0]["name"], "stalled");
+    pulse.rest();
+    assert_eq!(shown(), (false, 200));
 }
 
 #[test]
@@ -339,6 +366,7 @@ fn an_address_of_other_machines_needs_a_token_and_a_token_cannot_be_guessed() {
         started_ms: 0,
         price_per_hour: None,
         accounts: None,
+        pulse: None,
     };
     let served = Served::new(facts, views, Box::new(String::new), store, None, 1);
     let open = Endpoint::api("0.0.0.0:0".parse().unwrap(), served, None, Limits::default());

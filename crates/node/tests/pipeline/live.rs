@@ -1,8 +1,10 @@
 //! An L1 that reports more than its events: what is final, and the state of the connection.
 
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use reprise_chain::source::{
     ChainSource, Connection, Disconnection, Hitch, LaneSilence, Pace, Poll, Progress, SourceError,
@@ -12,10 +14,12 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
-use reprise_node::event::NoopObserver;
+use reprise_node::driver::Node;
+use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{L1_AWAY_MAX, Level, Reason};
 use reprise_node::l1::WrappedL1;
 use reprise_node::pipeline::RunOutcome;
+use reprise_node::pulse::STALLED_AFTER;
 use reprise_node::wire;
 
 use crate::dev::ledger;
@@ -65,6 +69,12 @@ fn caught_up(caught_up: bool) -> Connection {
 }
 
 fn run(home: &Home, says: Says) -> RunOutcome {
+    let ended = node(home, says).run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    ended
+}
+
+fn node(home: &Home, says: Says) -> Node {
     let (backend, store) = home.open();
     let settings = wire::Settings {
         rule: home.rule,
@@ -77,10 +87,43 @@ fn run(home: &Home, says: Says) -> RunOutcome {
         |source| Box::new(LiveSource { source, says, chain: vec![], next: None }) as Box<dyn ChainSource>;
     let l1 = Box::new(WrappedL1 { l1: recorded(chain_of(60), Pace::Proved), through: live });
     let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-    let node = wire::build_node(settings, l1, &ledger(), backend, hasher, store).unwrap();
-    let ended = node.run(&AtomicBool::new(false), &mut NoopObserver).unwrap();
-    assert_eq!(ended.violations, vec![]);
-    ended
+    wire::build_node(settings, l1, &ledger(), backend, hasher, store).unwrap()
+}
+
+/// Waits, in the middle of the first block that it hears of, until it is told to go on.
+struct Hanging {
+    reached: SyncSender<()>,
+    go_on: Receiver<()>,
+    is_through: bool,
+}
+
+impl Observer for Hanging {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if matches!(event, PipelineEvent::Chain { .. }) && !self.is_through {
+            self.is_through = true;
+            self.reached.send(()).unwrap();
+            self.go_on.recv().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_node_whose_thread_hangs_is_red_and_one_that_rests_is_not() {
+    let home = Home::new();
+    let node = node(&home, Says::default());
+    let pulse = node.pulse();
+    let later = || Instant::now() + STALLED_AFTER + Duration::from_secs(1);
+    assert_eq!(pulse.stalled(later()), None, "it does not run yet");
+    let ((reached, hangs), (again, go_on)) = (sync_channel(0), sync_channel(0));
+    let mut observer = Hanging { reached, go_on, is_through: false };
+    let running = thread::spawn(move || node.run(&AtomicBool::new(false), &mut observer));
+    hangs.recv().unwrap();
+    assert_eq!(pulse.stalled(Instant::now()), None);
+    let reason = pulse.stalled(later()).unwrap();
+    assert_eq!((reason.name(), reason.level()), ("stalled", Level::Red));
+    again.send(()).unwrap();
+    running.join().unwrap().unwrap();
+    assert_eq!(pulse.stalled(later()), None, "it has ended");
 }
 
 #[test]
