@@ -21,7 +21,7 @@ use crate::backend::{Risc0Backend, Risc0Error};
 /// An aggregate takes 15,000 a part: eight in a segment. As many transactions proved apart cost a batch what they cost executed
 /// there. What a proof that is verified costs beside is a `resolve`, as long to prove as some 20,000 cycles; with 12,000 to name
 /// its claim that is four executions of a transfer, the openings of its slots left out, for they are made either way.
-const LIMITS: Limits = Limits { transactions: 6, proofs: 8, bytes: 3 * 1024, recursion: 4 };
+const LIMITS: Limits = Limits { transactions: 6, proofs: 7, bytes: 3 * 1024, recursion: 4 };
 
 impl ClaimScheme for Risc0Backend {
     fn profile(&self) -> &ProofProfile {

@@ -19,6 +19,7 @@ use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::Policy;
 
 use crate::failure::Failure;
+use crate::memory;
 
 /// A real proof system that a build links.
 ///
@@ -34,7 +35,7 @@ use crate::failure::Failure;
 /// /// The form in which this proof system takes programs.
 /// struct Images([&'static [u8]; 3]);
 ///
-/// let system = ProofSystem::new("toy", Arc::new(Blake3), |images: &Images, workload: &Workload| {
+/// let system = ProofSystem::new("toy", Arc::new(Blake3), |images: &Images, workload: &Workload, _memory| {
 ///     if images.0.iter().any(|image| image.is_empty()) {
 ///         return Err("an image is empty: build the programs".into());
 ///     }
@@ -66,7 +67,8 @@ pub struct ProofSystem {
     pub settles: Option<Settles>,
 }
 
-/// Makes a backend for a workload; an error says why it cannot be made.
+/// Makes a backend for a workload, of which a proof may take so many bytes of memory; an error says why it cannot be made.
+/// A proof system that cannot bound its memory ignores them.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -74,10 +76,10 @@ pub struct ProofSystem {
 /// use reprise::{Open, Workload};
 ///
 /// // What `ProofSystem::new` makes of its last argument, written out.
-/// let open: Open = Arc::new(|workload: &Workload| Err(format!("{}: nothing is linked", workload.name())));
-/// assert!(open(&reprise::ledger()).is_err_and(|said| said == "ledger: nothing is linked"));
+/// let open: Open = Arc::new(|workload: &Workload, _memory| Err(format!("{}: nothing is linked", workload.name())));
+/// assert!(open(&reprise::ledger(), 4_000_000_000).is_err_and(|said| said == "ledger: nothing is linked"));
 /// ```
-pub type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
+pub type Open = Arc<dyn Fn(&Workload, u64) -> Result<Arc<dyn Backend>, String> + Send + Sync>;
 
 /// The proof that a covenant demands of the proofs of an aggregate program, and the reader of their seals; an error says why
 /// this build makes none.
@@ -94,16 +96,17 @@ pub type Open = Arc<dyn Fn(&Workload) -> Result<Arc<dyn Backend>, String> + Send
 pub type Settles = fn(ProgramId) -> Result<(Proof, SealReader), String>;
 
 impl ProofSystem {
-    /// A complete backend whose proofs no L1 verifies. `open` makes it from a workload and its programs, a value of type `P`.
+    /// A complete backend whose proofs no L1 verifies. `open` makes it from a workload and its programs, a value of type `P`, and
+    /// from how many bytes of memory a proof may take.
     pub fn new<P: Any + Send + Sync>(
         name: &'static str,
         hasher: Arc<dyn WorkloadHasher>,
-        open: impl Fn(&P, &Workload) -> Result<Arc<dyn Backend>, String> + Send + Sync + 'static,
+        open: impl Fn(&P, &Workload, u64) -> Result<Arc<dyn Backend>, String> + Send + Sync + 'static,
     ) -> Self {
-        let open = move |workload: &Workload| {
+        let open = move |workload: &Workload, memory: u64| {
             let programs = workload.programs::<P>();
             let absent = || format!("the workload {} brings no {}", workload.name(), type_name::<P>());
-            open(programs.ok_or_else(absent)?, workload)
+            open(programs.ok_or_else(absent)?, workload, memory)
         };
         Self {
             name,
@@ -118,9 +121,9 @@ impl ProofSystem {
         }
     }
 
-    fn backend(&self, workload: &Workload) -> Result<Arc<dyn Backend>, Failure> {
+    fn backend(&self, workload: &Workload, memory: u64) -> Result<Arc<dyn Backend>, Failure> {
         let unable = |reason| format!("the backend {} cannot be made: {reason}", self.name);
-        (self.open)(workload).map_err(|reason| Failure::Other(unable(reason)))
+        (self.open)(workload, memory).map_err(|reason| Failure::Other(unable(reason)))
     }
 }
 
@@ -134,12 +137,10 @@ impl ProofSystem {
 /// ```
 #[cfg(feature = "miden")]
 pub fn miden() -> ProofSystem {
-    let open = |sources: &reprise_miden::Sources, workload: &Workload| match reprise_miden::MidenBackend::new(
-        sources,
-        workload.processor(),
-    ) {
-        Ok(backend) => Ok(Arc::new(backend) as Arc<dyn Backend>),
-        Err(error) => Err(error.to_string()),
+    let open = |sources: &reprise_miden::Sources, workload: &Workload, memory: u64| {
+        let backend =
+            reprise_miden::MidenBackend::new(sources, workload.processor()).map_err(|e| e.to_string())?;
+        Ok(Arc::new(backend.with_memory(memory)) as Arc<dyn Backend>)
     };
     ProofSystem::new("miden", Arc::new(reprise_miden::Poseidon2), open)
 }
@@ -244,18 +245,19 @@ impl ProofSystems {
         system.map_or(Ok(()), |system| (system.can_prove)().map_err(unable))
     }
 
-    /// The backend of this name for a workload; the mock where no proof system has it. Mock proofs take as long as
-    /// `mock_cost` says.
+    /// The backend of this name for a workload, of which a proof may take so many bytes of memory; the mock where no proof system
+    /// has it. Mock proofs take as long as `mock_cost` says.
     pub(crate) fn choose(
         &self,
         workload: &Workload,
         name: &str,
+        memory: u64,
         mock_cost: [Duration; 3],
     ) -> Result<Chosen, Failure> {
         let workload = workload.clone();
         match self.systems.iter().find(|system| system.name == name) {
             Some(system) => Ok(Chosen {
-                backend: system.backend(&workload)?,
+                backend: system.backend(&workload, memory)?,
                 workload,
                 hasher: system.hasher.clone(),
                 #[cfg(feature = "kaspa")]
@@ -317,7 +319,8 @@ impl Verifiers {
         }
         for workload in &systems.workloads {
             for system in systems.of(workload) {
-                all.push(system.backend(workload)?);
+                // It verifies only.
+                all.push(system.backend(workload, memory::GIGABYTE)?);
             }
         }
         Ok(Self(all))
@@ -381,7 +384,7 @@ mod tests {
 
     /// A proof system that is the mock, under the name of the programs that it is given.
     fn system() -> ProofSystem {
-        ProofSystem::new("tested", Arc::new(Blake3), |images: &Images, workload| {
+        ProofSystem::new("tested", Arc::new(Blake3), |images: &Images, workload, _memory| {
             let config = MockConfig { workload: images.0.into(), ..MockConfig::default() };
             Ok(Arc::new(MockBackend::new(config, Arc::new(Blake3), workload.processor())))
         })
@@ -398,7 +401,7 @@ mod tests {
         let both = both();
         let of = |workload: &str, name: &str| {
             let workload = both.workload(workload).unwrap();
-            both.choose(workload, name, [Duration::ZERO; 3]).unwrap().backend.programs()
+            both.choose(workload, name, 0, [Duration::ZERO; 3]).unwrap().backend.programs()
         };
         let named = |name: &str| {
             let config = MockConfig { workload: name.into(), ..MockConfig::default() };
@@ -426,7 +429,7 @@ mod tests {
         let mocked = both.workload("mocked").unwrap();
         let said = both.named("tested", mocked).unwrap_err();
         assert_eq!(said, "the workload mocked brings no programs for it: say mock");
-        let Err(said) = both.choose(mocked, "tested", [Duration::ZERO; 3]) else { panic!("it is made") };
+        let Err(said) = both.choose(mocked, "tested", 0, [Duration::ZERO; 3]) else { panic!("it is made") };
         assert!(said.to_string().contains("the workload mocked brings no"), "{said}");
         assert_eq!(both.named("other", both.default_workload()).unwrap_err(), "say tested or mock");
     }

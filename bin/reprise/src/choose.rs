@@ -30,7 +30,8 @@ pub(crate) fn backend(settings: &Settings, systems: &ProofSystems) -> Result<Cho
     if !settings.proving.only_follows() {
         systems.can_prove(settings.proving.backend())?;
     }
-    systems.choose(workload, settings.proving.backend(), settings.proving.mock_cost())
+    let proving = &settings.proving;
+    systems.choose(workload, proving.backend(), proving.memory(), proving.mock_cost())
 }
 
 /// The workload and the backend of a command that proves.

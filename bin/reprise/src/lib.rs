@@ -88,6 +88,7 @@ mod foreseen;
 mod jobs;
 mod kaspa;
 mod ledger;
+mod memory;
 #[cfg(feature = "kaspa")]
 mod message;
 mod metrics;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Command};
+use clap::{ArgAction, Args, Command, value_parser};
 use reprise_api::server::Token;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::receipts_in;
@@ -28,6 +28,7 @@ use reprise_store::{Durability, Options, VerifyPolicy};
 
 use crate::backends::ProofSystems;
 use crate::failure::Failure;
+use crate::memory::{self, GIGABYTE};
 use crate::sources::{self, Sources};
 
 /// All settings.
@@ -153,6 +154,11 @@ pub(crate) struct ProvingSettings {
     /// How many proofs run at a time, over all kinds
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
     pub(crate) permits: usize,
+
+    /// Gigabytes of memory that one proof may take; what needs more is not proved here [default: what the machine has, divided by
+    /// --permits]
+    #[arg(long, value_name = "GB", value_parser = value_parser!(u64).range(1..))]
+    prover_memory: Option<u64>,
 
     /// Which transactions and batches have a proof of their own: always, never, or auto: those that cost more to compute in
     /// the next proof up than to verify there. A proof of its own is used again when a reorg moves what it proves
@@ -409,6 +415,8 @@ impl Settings {
         (settings.proving.backend, settings.proving.only_follows) = (Some(backend.into()), only_follows);
         let timeout = || systems.timeout(backend).map(|timeout| timeout.as_secs());
         settings.proving.prove_timeout.get_or_insert_with(timeout);
+        let permits = settings.proving.permits;
+        settings.proving.prover_memory.get_or_insert_with(|| memory::of_a_proof(permits));
         settings.sources = sources;
         Ok(settings)
     }
@@ -435,6 +443,7 @@ impl Settings {
             "workload" => self.workload().into(),
             "backend" => self.proving.backend().into(),
             "prove-timeout" => self.proving.timeout().map(|seconds| seconds.to_string()).join(","),
+            "prover-memory" => (self.proving.memory() / GIGABYTE).to_string(),
             "grace-depth" => grace.to_string(),
             "retained-depth" => retained.to_string(),
             _ => String::new(),
@@ -493,6 +502,11 @@ impl ProvingSettings {
     /// The name of the backend.
     pub(crate) fn backend(&self) -> &str {
         self.backend.as_deref().unwrap_or_default()
+    }
+
+    /// How many bytes of memory a proof may take.
+    pub(crate) fn memory(&self) -> u64 {
+        self.prover_memory.unwrap_or_default().saturating_mul(GIGABYTE)
     }
 
     /// The seconds after which a proof of each kind counts as hung.

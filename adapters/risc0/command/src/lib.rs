@@ -25,7 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// All of them. The first is what proves where no backend is named: one that this build can prove with.
 pub fn systems() -> Vec<ProofSystem> {
     let system = |name, seal| {
-        let open = move |images: &Images, _: &Workload| open(seal, images);
+        let open = move |images: &Images, _: &Workload, _memory| open(seal, images);
         ProofSystem { timeout: TIMEOUT, ..ProofSystem::new(name, Arc::new(Sha256), open) }
     };
     let mut systems = vec![
