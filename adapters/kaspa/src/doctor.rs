@@ -340,8 +340,7 @@ impl Facts {
                 say("covenant", Failed, said.into(), advice);
             }
             Some(CovenantStatus::Founded) => {
-                let said = "founded: the first settlement moves it into its first state, and until then this key could empty the vault: let \
-                     others deposit after it";
+                let said = "founded: a run with this key moves it into its first state, and until then this key could take every deposit";
                 say("covenant", Ok, said.into(), "");
             }
             Some(CovenantStatus::Elsewhere) => {

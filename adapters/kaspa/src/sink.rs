@@ -8,7 +8,7 @@
 //!
 //! | the last transaction | a new submission |
 //! |---|---|
-//! | waits in the mempool, for the same statement | does nothing; after `BUMP_AFTER` replaces it for a higher fee, up to the bound |
+//! | waits in the mempool, for the same statement, or moves the covenant into its first state | does nothing; after `BUMP_AFTER` replaces it for a higher fee, up to the bound |
 //! | waits in the mempool, for another statement (a reorg formed the bundle again) | replaces it for a higher fee |
 //! | left the mempool and was not accepted | builds and sends a new one |
 //!
@@ -18,7 +18,8 @@
 //!
 //! The output is found by its script, which the state before the settlement determines. Where the node has no such output,
 //! the covenant is in another state: a competitor moved it, or a reorg moved it back. Either comes as a chain event, and
-//! the next submission is another one. The first submission moves a founded covenant into its first state.
+//! the next submission is another one. A founded covenant is moved into its first state as soon as there is time, because until then
+//! its founder's key could move it elsewhere; at the latest the first submission does that.
 //!
 //! # Exits
 //!
@@ -95,6 +96,9 @@ const TAKEN_BACK_MAX: usize = 2;
 
 /// How often coins are looked at to be merged.
 const MERGE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often a covenant is looked for in the founder's key, until it is there no more.
+const ENTER_EVERY: Duration = Duration::from_secs(10);
 
 /// How long exits may be owed without a claim to them, before that is an error.
 const CLAIM_WITHIN: Duration = Duration::from_secs(120);
@@ -333,6 +337,7 @@ impl KaspaSink {
             client: None,
             sent: None,
             verdict: outcome_of,
+            founded: Founded::Unknown,
             purse: Purse::default(),
             merged: None,
             new_unpaid: new_unpaid.clone(),
@@ -429,13 +434,33 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The last transaction sent.
+/// The last transaction sent of those that spend the covenant's output.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
-    statement: StatementId,
+    /// The statement that it settles, or was sent for; none where it moved the covenant into its first state in advance.
+    statement: Option<StatementId>,
     transaction: Hash,
     feerate: f64,
     at: Instant,
+}
+
+impl Sent {
+    /// Whether a statement need not be sent while this waits. It is what every statement waits for where it moves the covenant into
+    /// its first state.
+    fn is_for(&self, statement: StatementId) -> bool {
+        self.statement.is_none_or(|sent_for| sent_for == statement)
+    }
+}
+
+/// Whether the covenant may still be in the founder's key.
+#[derive(Debug, Clone, Copy)]
+enum Founded {
+    /// It was not looked for yet.
+    Unknown,
+    /// It was there at this time.
+    InKey(Instant),
+    /// It is not there. Where a reorg moves it back, the next submission moves it again.
+    Left,
 }
 
 /// The state of the thread.
@@ -444,6 +469,7 @@ struct SettleLoop {
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
+    founded: Founded,
     exit_payer: ExitPayer,
     keep_alive: KeepAlive,
     purse: Purse,
@@ -464,6 +490,7 @@ impl SettleLoop {
             let job = match next(inbox, again.take()) {
                 Next::Job(job) => job,
                 Next::Nothing => {
+                    self.enter().await;
                     self.pay().await;
                     self.keep_alive().await;
                     self.merge_coins().await;
@@ -506,6 +533,29 @@ impl SettleLoop {
             }
             self.pay().await;
             self.keep_alive().await;
+        }
+    }
+
+    /// Moves the covenant into its first state, where it is still in the founder's key.
+    async fn enter(&mut self) {
+        match self.founded {
+            Founded::Left => return,
+            Founded::InKey(at) if at.elapsed() < ENTER_EVERY => return,
+            Founded::Unknown | Founded::InKey(_) => self.founded = Founded::InKey(Instant::now()),
+        }
+        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.enter_in_advance()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(SinkError::Silent),
+        };
+        match outcome {
+            Ok(Some(transaction)) => {
+                tracing::info!("the covenant is moved into its first state by {transaction}")
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.judge(&error);
+                tracing::warn!("the covenant could not be moved into its first state yet: {error}");
+            }
         }
     }
 
@@ -578,6 +628,27 @@ impl SettleLoop {
                 tracing::debug!("coins are not merged: {error}");
             }
         }
+    }
+
+    async fn enter_in_advance(&mut self) -> Result<Option<Hash>, SinkError> {
+        let client = self.connected().await?;
+        let rpc: &dyn RpcApi = client.as_ref();
+        if self.waiting(rpc).await.is_some() {
+            return Ok(None);
+        }
+        let settling = &self.config.settling;
+        let Some(founded) = self.covenant(rpc, &settling.key.script()).await? else {
+            self.founded = Founded::Left;
+            return Ok(None);
+        };
+        let feerate = feerate(rpc, Haste::Normal).await?.max(FEERATE_MIN);
+        let coins = self.purse.coins(rpc, &settling.params, &settling.key, None).await?;
+        let funding = Funding { coins: &coins, fees: Fees { feerate, fee_max: self.config.fee_max } };
+        let transaction = settling.enter(founded, self.config.first, funding)?;
+        let id = send(rpc, &transaction).await?;
+        self.purse.sent(id, &transaction);
+        self.sent = Some(Sent { statement: None, transaction: id, feerate, at: Instant::now() });
+        Ok(Some(id))
     }
 
     async fn merge_next(&mut self) -> Result<Option<Hash>, SinkError> {
@@ -659,12 +730,9 @@ impl SettleLoop {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, settling) = (&job.settlement, &self.config.settling);
-        let waiting = match self.sent {
-            Some(sent) if rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok() => Some(sent),
-            _ => None,
-        };
-        let same = waiting.is_some_and(|sent| sent.statement == settlement.statement);
-        if same && waiting.is_some_and(|sent| sent.at.elapsed() < BUMP_AFTER) {
+        let waiting = self.waiting(rpc).await;
+        let is_for = |sent: Sent| sent.is_for(settlement.statement);
+        if waiting.is_some_and(is_for) && waiting.is_some_and(|sent| sent.at.elapsed() < BUMP_AFTER) {
             return Ok(None);
         }
         // A transaction for another statement is outdated, and one that waits for long pays too little. A node replaces
@@ -714,7 +782,7 @@ impl SettleLoop {
             }
         };
         self.purse.sent(id, &transaction);
-        let statement = settlement.statement;
+        let statement = Some(settlement.statement);
         self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
         Ok(Some(id))
     }
@@ -722,7 +790,7 @@ impl SettleLoop {
     /// Sends the settlement where it is not in the mempool, or waits there for too long. Returns the id of the transaction
     /// sent.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
-        let before = self.sent.filter(|sent| sent.statement == job.settlement.statement);
+        let before = self.sent.filter(|sent| sent.is_for(job.settlement.statement));
         if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) {
             // The node may be one of several at one address, and the only one that has heard of the transaction.
             self.client = None;
@@ -730,8 +798,7 @@ impl SettleLoop {
         match self.send(job).await {
             // The transaction keeps its fee: a higher one is not allowed, or it was just accepted.
             Err(error @ (SinkError::Build(BuildError::FeeTooHigh { .. }) | SinkError::Node(_)))
-                if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER)
-                    && self.is_waiting(before).await =>
+                if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) && self.is_waiting().await =>
             {
                 tracing::warn!(statement = %job.settlement.statement, "the fee of the settlement is not raised: {error}");
                 self.sent = before.map(|sent| Sent { at: Instant::now(), ..sent });
@@ -741,9 +808,15 @@ impl SettleLoop {
         }
     }
 
-    async fn is_waiting(&self, sent: Option<Sent>) -> bool {
-        let (Some(client), Some(sent)) = (&self.client, sent) else { return false };
-        client.get_mempool_entry(sent.transaction, true, false).await.is_ok()
+    async fn is_waiting(&self) -> bool {
+        let Some(client) = &self.client else { return false };
+        self.waiting(client.as_ref()).await.is_some()
+    }
+
+    /// The last transaction sent, while the node's mempool has it.
+    async fn waiting(&self, rpc: &dyn RpcApi) -> Option<Sent> {
+        let sent = self.sent?;
+        rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok().then_some(sent)
     }
 }
 

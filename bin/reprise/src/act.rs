@@ -15,14 +15,13 @@ use reprise_kaspa::draft::Completed;
 use reprise_kaspa::names;
 use reprise_kaspa::user::{self, Pair, Pending, Session, User, UserError};
 use reprise_ledger::{Action, Ledger, Payload};
-use reprise_model::cell::Cell;
 use reprise_model::digest::ResourceId;
 use reprise_model::processor;
 use reprise_model::transaction::TransactionRead;
 use serde_json::{Value, json};
 
 use crate::amount::kas;
-use crate::backends::ProofSystems;
+use crate::backends::{Chosen, ProofSystems};
 use crate::cli::{DepositArgs, FileArgs, ListArgs, SendArgs, SendingArgs};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -114,6 +113,9 @@ pub(crate) fn act(
     };
     let session = Session::connect(&lane.url).map_err(failed)?;
     message.refuse_foreign(session.network)?;
+    if message.deposited().is_some() && !sending.trust_founder {
+        refuse_unguarded(reads.as_ref(), me, settings, &chosen)?;
+    }
     let user = session.user(key, lane.lane.subnetwork, lane.lane.covenant).map_err(failed)?;
     let pending = session.pending(&user).map_err(failed)?;
     let now = session.daa_score().map_err(failed)?;
@@ -129,24 +131,24 @@ pub(crate) fn act(
     // What is sent now is in one block, and accepted by a later one.
     let mut ahead = Ahead::new(me, price, now + 1, &read);
     if !sending.new_account {
-        refuse_unseen(&message, me, &mut |id| ahead.value(id))?;
+        refuse_unseen(&message, me, &mut ahead)?;
     }
-    let (nonce, foreseen) = match &reads {
+    let nonce = match &reads {
         Some(_) => {
             let waiting: Vec<_> = pending.acting.iter().map(|it| it.read(&lane.lane.rollup())).collect();
             ahead.wait_for(&waiting)?;
-            let nonce = match said_nonce {
-                Some(nonce) => nonce,
-                None => ahead.nonce()?,
-            };
-            (nonce, Some(ahead.foresee(&message, &message.payload(nonce, deadline))?))
+            said_nonce.map_or_else(|| ahead.nonce(), Ok)?
         }
-        None => (unread_nonce(&message, said_nonce)?, None),
+        None => unread_nonce(&message, said_nonce)?,
+    };
+    let payload = message.payload(nonce, deadline);
+    let foreseen = match &reads {
+        Some(_) => Some(ahead.foresee(&message, &payload)?),
+        None => None,
     };
     if let Some(refused) = foreseen.as_ref().and_then(|foreseen| foreseen.refusal(&message)) {
         return Err(Failure::usage(refused));
     }
-    let payload = message.payload(nonce, deadline);
     let fee_max = settings.covenant.fee_max;
     let with = Built { session: &session, user: &user, pending: &pending, lane: &lane, fee_max };
     let pair = built(&message, &payload, &with)?;
@@ -185,18 +187,33 @@ fn wait(session: &Session, user: &User, pair: &Pair) -> Result<Option<u64>, Fail
     session.wait(user, pair, &|| stop.load(Ordering::Relaxed)).map_err(failed)
 }
 
-/// The value of a resource as it was read; none where the state has none.
-type ReadValue = Result<Option<Vec<Cell>>, Failure>;
+/// Refuses a deposit while nothing shows that the covenant's rules guard the vault: until the covenant is in its first state, its
+/// founder's key can move it, and make a claim to the whole vault.
+fn refuse_unguarded(
+    reads: Option<&Reads>,
+    me: ResourceId,
+    settings: &Settings,
+    chosen: &Chosen,
+) -> Result<(), Failure> {
+    let verified = match reads {
+        Some(reads) => reads
+            .read(&me, At::Settled, chosen.hasher.as_ref())
+            .and_then(|read| kaspa::verified(settings, chosen, &read.answer)),
+        None => Err(Failure::Other(
+            "not verified: no state is read here; give --data-dir or --api of a node that follows it".into(),
+        )),
+    };
+    let Err(why) = verified else { return Ok(()) };
+    Err(Failure::usage(format!(
+        "the covenant's state could not be verified, and until it is in its first state its founder's key can take every deposit: {why}; a          node that settles moves it there by itself, so try again when `reprise account --verify` confirms a state, or say --trust-founder"
+    )))
+}
 
 /// Refuses to give coins to an account that is named by an id and that the state does not have.
-fn refuse_unseen(
-    message: &Message,
-    me: ResourceId,
-    value: &mut dyn FnMut(&ResourceId) -> ReadValue,
-) -> Result<(), Failure> {
+fn refuse_unseen(message: &Message, me: ResourceId, ahead: &mut Ahead<'_>) -> Result<(), Failure> {
     let by_id = |asked: &&Asked| asked.names_account() && !account::is_address(&asked.named);
     for asked in message.steps.iter().filter(by_id).filter(|asked| asked.counterparty != me) {
-        if value(&asked.counterparty)?.is_none() {
+        if ahead.value(&asked.counterparty)?.is_none() {
             return Err(Failure::usage(format!(
                 "no state that is read here has the account {}, and an id has no checksum: what a wrong one is given is lost for good; give \
                  its address of Kaspa, or say --new-account where the id is right",
@@ -396,8 +413,13 @@ mod tests {
 
     #[test]
     fn several_are_one_message_in_the_order_in_which_they_are_said() {
-        let sending =
-            SendingArgs { server: ServerArgs::default(), new_account: false, dry_run: true, no_wait: false };
+        let sending = SendingArgs {
+            server: ServerArgs::default(),
+            new_account: false,
+            trust_founder: false,
+            dry_run: true,
+            no_wait: false,
+        };
         let (to, amount) = (Some("a".into()), Some("1".into()));
         let mut args = SendArgs { to, amount, more: vec!["b=2".into()], list: ListArgs::default(), sending };
         assert_eq!(whom(&args).unwrap(), [("a", "1"), ("b", "2")]);
@@ -412,9 +434,13 @@ mod tests {
         let id = OTHER.digest().to_hex();
         let transfer = Message::transfers(&[(&id, "1")], None).unwrap();
         let me = ResourceId([1; 32]);
-        let account = Account::new(0, 0).cells();
-        assert!(refuse_unseen(&transfer, me, &mut |_| Ok(Some(account.clone()))).is_ok());
-        let said = refuse_unseen(&transfer, me, &mut |_| Ok(None)).unwrap_err().to_string();
+        let price = reprise_model::transaction::Price { amount: 0, collector: OTHER };
+        let over = |message: &Message, value: Option<Account>| {
+            let read = |_: &ResourceId| Ok(value.map(|account| account.cells()));
+            refuse_unseen(message, me, &mut Ahead::new(me, price, 0, &read))
+        };
+        assert!(over(&transfer, Some(Account::new(0, 0))).is_ok());
+        let said = over(&transfer, None).unwrap_err().to_string();
         assert!(said.contains("no checksum") && said.contains("--new-account"), "{said}");
         let script = claim::vault(reprise_model::digest::Digest([7; 32])).unwrap();
         let address = names::address(&script, "simnet".parse().unwrap()).unwrap();
@@ -423,10 +449,10 @@ mod tests {
             Message::exits(&[(&address, "1")], None).unwrap(),
             Message::deposit("1", None, None, me).unwrap(),
         ] {
-            assert!(refuse_unseen(&message, me, &mut |_| Ok(None)).is_ok());
+            assert!(over(&message, None).is_ok());
         }
         let deposit = Message::deposit("1", Some(&id), None, me).unwrap();
-        assert!(refuse_unseen(&deposit, me, &mut |_| Ok(None)).is_err());
+        assert!(over(&deposit, None).is_err());
     }
 
     #[test]

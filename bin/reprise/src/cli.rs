@@ -113,10 +113,11 @@ const SERVE: [&str; 19] = [
 ];
 
 /// The settings that decide what is proved and how receipts are written.
-const BENCH: [&str; 9] = [
+const BENCH: [&str; 10] = [
     "workload",
     "backend",
     "permits",
+    "prover-memory",
     "prove-apart",
     "mock-cost",
     "bundle-batches",
@@ -130,7 +131,7 @@ const FOUNDING: [&str; 7] = ["l1", "lane", "key-file", "fee-max", "workload", "b
 
 /// The settings of a fleet, and of how one of its machines proves.
 #[cfg(feature = "fleet")]
-const WORKER: [&str; 11] = [
+const WORKER: [&str; 12] = [
     "metrics",
     "jobs",
     "receipts",
@@ -139,6 +140,7 @@ const WORKER: [&str; 11] = [
     "workload",
     "backend",
     "permits",
+    "prover-memory",
     "prove-timeout",
     "shutdown-grace",
     "mock-cost",
@@ -282,8 +284,8 @@ Examples:
     Record(RecordArgs),
     /// Found a covenant on a Kaspa network, for `run --covenant`, and print its id
     ///
-    /// The covenant's first settlement moves it from the founder's key to the rules of what is proved, so the founder
-    /// is the first to settle.
+    /// It is founded in the key's hands. `run` with this key moves it into its first state, under the rules of what is proved; until
+    /// then `deposit` refuses, because the key could take every deposit.
     #[command(after_help = "\
 Example:
   reprise found-covenant --l1 kaspa:ws://127.0.0.1:17610 --key-file KEY")]
@@ -727,6 +729,10 @@ pub(crate) struct SendingArgs {
     /// Let coins go to an account id that the state does not have: an id has no checksum, and what a wrong one is given is lost
     #[arg(long)]
     pub(crate) new_account: bool,
+
+    /// Deposit where nothing shows here that the covenant has left its founder's key, which can then take the deposit
+    #[arg(long)]
+    pub(crate) trust_founder: bool,
 
     /// Show the transactions, their mass and fee, and what the ledger will do, step by step; send nothing
     #[arg(long)]

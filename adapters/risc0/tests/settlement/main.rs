@@ -241,6 +241,9 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     ];
     let data_dir = tempfile::tempdir().unwrap();
     let run = start(&simnet, data_dir.path(), &proof).await;
+    // The founded covenant is moved into its first state, before there is anything to settle.
+    sent(&simnet).await;
+    simnet.mine(&[]).await.unwrap();
     simnet.mine(&acts).await.unwrap();
     simnet.mine(&[]).await.unwrap();
     let (fork, began) = (simnet.blocks.len(), Instant::now());
@@ -248,10 +251,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let calls = run.backend.prove_calls();
     println!("{calls} proofs in {:.0?}", began.elapsed());
 
-    // The founded covenant is moved into its first state; a second node is given these blocks and no more.
-    sent(&simnet).await;
-    simnet.mine(&[]).await.unwrap();
-    simnet.mine(&[]).await.unwrap();
+    // A second node is given these blocks and no more.
     let mut on_a = simnet.builder(simnet.blocks.len()).await.unwrap();
     wait(&run, simnet.tip()).await.unwrap();
 

@@ -151,9 +151,14 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let mut simnet = Simnet::start(&keys, None).await.unwrap();
     simnet.found(settler, None).await.unwrap();
     let program = Program::of(&simnet);
+    // Until somebody runs with the founder's key, that key alone guards what is deposited.
+    let early = program.run(&mut simnet, &["deposit", "5"], USER).await;
+    let said = String::from_utf8_lossy(&early.stderr).into_owned();
+    assert!(early.status.code() == Some(2) && said.contains("--trust-founder"), "{said}");
     let _node = node(&program, SETTLER);
+    program.settled(&mut simnet, USER, 0, 0).await;
 
-    // Nothing is sent in a dry run, and the ledger's state is not needed for a deposit.
+    // Nothing is sent in a dry run.
     let dry = program.json(&mut simnet, &["deposit", "5", "--dry-run"], USER).await;
     assert_eq!((&dry["sent"], &dry["deposit"]), (&Value::Bool(false), &Value::from(5 * KASPA)));
     let sent = program.json(&mut simnet, &["deposit", "5"], USER).await;
@@ -321,6 +326,7 @@ async fn through_a_flip_and_back_every_verified_balance_is_that_of_the_chain_tha
     simnet.found(settler, None).await.unwrap();
     let program = Program::of(&simnet);
     let _node = node(&program, SETTLER);
+    program.settled(&mut simnet, USER, 0, 0).await;
     program.json(&mut simnet, &["deposit", "5"], USER).await;
     program.settled(&mut simnet, USER, 5 * KASPA, 0).await;
 
@@ -369,6 +375,8 @@ async fn an_owner_moves_coins_from_one_rollup_to_another_on_the_same_lane_and_tr
     }
     let (old, new) = (&rollups[0].1, &rollups[1].1);
 
+    old.settled(&mut simnet, USER, 0, 0).await;
+    new.settled(&mut simnet, USER, 0, 0).await;
     old.json(&mut simnet, &["deposit", "5"], USER).await;
     old.settled(&mut simnet, USER, 5 * KASPA, 0).await;
     let me = user.address(Prefix::Simnet).to_string();
