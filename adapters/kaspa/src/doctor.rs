@@ -340,8 +340,13 @@ impl Facts {
                 say("covenant", Failed, said.into(), advice);
             }
             Some(CovenantStatus::Founded) => {
-                let said = "founded: a run with this key moves it into its first state, and until then this key could take every deposit";
-                say("covenant", Ok, said.into(), "");
+                let said = "founded, and still in this key, which could take every deposit";
+                say(
+                    "covenant",
+                    Warning,
+                    said.into(),
+                    "run with this key: it is moved into its first state by itself",
+                );
             }
             Some(CovenantStatus::Elsewhere) => {
                 let said = "not in the state that was followed under this build's programs: somebody settled since, or it was founded for \

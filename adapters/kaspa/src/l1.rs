@@ -64,7 +64,7 @@ pub enum KaspaError {
     /// The covenant's first state would name no lane tip.
     #[error(
         "the lane has no entry in the block that the covenant would be followed from, so that its first settlement could leave \
-         out what the lane accepted before: follow it from the block that accepted its founding, or a later one (--from)"
+         out what the lane accepted before: follow it from the block that accepted its founding (without --from)"
     )]
     NoTip,
     /// The covenant demands another proof than the backend makes.
@@ -156,7 +156,19 @@ impl KaspaL1 {
                 let ((proof, seal), prefix) = (proof?, network.into());
                 let lane = (prepared.head().lane.clone(), prepared.anchor_depth().0);
                 let exit_fees = sink::EXIT_FEES;
-                Some(SinkConfig { url, prefix, settling, proof, seal, first, fee_max, exit_fees, lane })
+                let first_at = prepared.head().root.metadata.daa_score;
+                Some(SinkConfig {
+                    url,
+                    prefix,
+                    settling,
+                    proof,
+                    seal,
+                    first,
+                    first_at,
+                    fee_max,
+                    exit_fees,
+                    lane,
+                })
             }
         };
         Ok(Self { name, prepared, config })

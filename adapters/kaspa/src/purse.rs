@@ -47,6 +47,10 @@ impl Listed {
         Ok(Self { coins, changes })
     }
 
+    fn coins(&self) -> impl Iterator<Item = Coin> {
+        self.coins.iter().map(|(outpoint, entry)| Coin { outpoint: *outpoint, entry: entry.clone() })
+    }
+
     /// Takes what the node told since.
     fn hear(&mut self) {
         while let Ok(notification) = self.changes.try_recv() {
@@ -92,6 +96,29 @@ impl Purse {
         replaced: Option<Hash>,
     ) -> Result<Vec<Coin>, WalletError> {
         self.in_flight.refresh(rpc).await;
+        let coins = self.listed(rpc, params, key).await?.coins().collect();
+        let mut coins = self.in_flight.spendable(wallet::paying(rpc, params, coins).await?, replaced);
+        coins.sort_by_key(|coin| {
+            let TransactionOutpoint { transaction_id, index } = coin.outpoint;
+            (std::cmp::Reverse(coin.entry.amount), transaction_id, index)
+        });
+        Ok(coins)
+    }
+
+    /// The output of a covenant that the key holds, if it holds one.
+    pub async fn of_covenant(
+        &mut self,
+        rpc: &dyn RpcApi,
+        params: &Params,
+        key: &Key,
+        covenant: Hash,
+    ) -> Result<Option<Coin>, WalletError> {
+        let mut coins = self.listed(rpc, params, key).await?.coins();
+        Ok(coins.find(|coin| coin.entry.covenant_id == Some(covenant)))
+    }
+
+    /// The coins as they are now.
+    async fn listed(&mut self, rpc: &dyn RpcApi, params: &Params, key: &Key) -> Result<&Listed, WalletError> {
         let mut listed = match self.listed.take().filter(|listed| !listed.changes.is_closed()) {
             Some(listed) => listed,
             None => {
@@ -100,15 +127,6 @@ impl Purse {
             }
         };
         listed.hear();
-        let coins = listed.coins.iter();
-        let coins =
-            coins.map(|(outpoint, entry)| Coin { outpoint: *outpoint, entry: entry.clone() }).collect();
-        self.listed = Some(listed);
-        let mut coins = self.in_flight.spendable(wallet::paying(rpc, params, coins).await?, replaced);
-        coins.sort_by_key(|coin| {
-            let TransactionOutpoint { transaction_id, index } = coin.outpoint;
-            (std::cmp::Reverse(coin.entry.amount), transaction_id, index)
-        });
-        Ok(coins)
+        Ok(self.listed.insert(listed))
     }
 }

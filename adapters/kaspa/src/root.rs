@@ -203,7 +203,7 @@ pub async fn find(
             tip = hash;
         }
     }
-    // Not in its first state yet: the first settlement enters it.
+    // Not in its first state yet: a node with the founder's key enters it.
     let Some(root) = candidates.into_iter().next() else {
         return Err(RootError::Unknown { covenant, lowest });
     };

@@ -18,8 +18,11 @@
 //!
 //! The output is found by its script, which the state before the settlement determines. Where the node has no such output,
 //! the covenant is in another state: a competitor moved it, or a reorg moved it back. Either comes as a chain event, and
-//! the next submission is another one. A founded covenant is moved into its first state as soon as there is time, because until then
-//! its founder's key could move it elsewhere; at the latest the first submission does that.
+//! the next submission is another one.
+//!
+//! A founded covenant is in its founder's key, which could move it elsewhere, and take every deposit. So a sink with that key moves it into
+//! its first state as soon as nothing is to be sent, and at the latest with the first submission. In advance it does so only where the
+//! chain is followed from the block that accepted the founding: any other first state would leave out what the lane accepted.
 //!
 //! # Exits
 //!
@@ -42,7 +45,7 @@ use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_consensus_core::subnets::SubnetworkId;
-use kaspa_consensus_core::tx::ScriptPublicKey;
+use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::script_builder::ScriptBuilder;
@@ -88,8 +91,8 @@ const BUMP_AFTER: Duration = Duration::from_secs(30);
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long exits may be unpaid because of an error before it is told: most pass by themselves.
-const PAY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long an error may last before it is told, of what is done beside settling: most pass by themselves.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many claims to nothing a settlement takes back: more than it leaves, so that they do not pile up, and few beside a proof.
 const TAKEN_BACK_MAX: usize = 2;
@@ -285,6 +288,8 @@ pub struct SinkConfig {
     pub seal: SealReader,
     /// The state that the covenant is moved into once it is founded.
     pub first: State,
+    /// The DAA score of the block that this state is of.
+    pub first_at: u64,
     /// The most a transaction may pay, in sompi.
     pub fee_max: u64,
     /// The most that exits may cost in fees a day, in sompi.
@@ -296,8 +301,27 @@ pub struct SinkConfig {
 /// The outcome of the last try, and its statement.
 type Verdict = Arc<Mutex<Option<(StatementId, Result<(), (Cause, String)>)>>>;
 
-/// Since when exits are not being paid, and why.
-type PayErrors = Arc<Mutex<Option<(Instant, String)>>>;
+/// Since when something is not done, and why.
+#[derive(Debug, Clone, Default)]
+struct Lasting(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl Lasting {
+    fn begin(&self, error: String) {
+        let mut lasting = locked(&self.0);
+        let since = lasting.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *lasting = Some((since, error));
+    }
+
+    fn end(&self) {
+        *locked(&self.0) = None;
+    }
+
+    /// The error, once it has lasted for longer than most do.
+    fn told(&self) -> Option<String> {
+        let error = locked(&self.0).clone();
+        error.filter(|(since, _)| since.elapsed() >= PATIENCE).map(|(_, error)| error)
+    }
+}
 
 /// The unpaid exits, where they changed.
 type NewUnpaid = Arc<Mutex<Option<Vec<UnpaidExits>>>>;
@@ -314,7 +338,8 @@ pub struct KaspaSink {
     jobs: Option<Sender<Job>>,
     verdict: Verdict,
     new_unpaid: NewUnpaid,
-    pay_error: PayErrors,
+    pay_error: Lasting,
+    entry_error: Lasting,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -327,7 +352,8 @@ impl KaspaSink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let verdict = Verdict::default();
-        let (new_unpaid, pay_error) = (NewUnpaid::default(), PayErrors::default());
+        let (new_unpaid, pay_error, entry_error) =
+            (NewUnpaid::default(), Lasting::default(), Lasting::default());
         let outcome_of = verdict.clone();
         let (lane, expires_after) = config.lane.clone();
         let settling = SettleLoop {
@@ -337,7 +363,8 @@ impl KaspaSink {
             client: None,
             sent: None,
             verdict: outcome_of,
-            founded: Founded::Unknown,
+            looked_for_founded: None,
+            entry_error: entry_error.clone(),
             purse: Purse::default(),
             merged: None,
             new_unpaid: new_unpaid.clone(),
@@ -345,7 +372,7 @@ impl KaspaSink {
         };
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
-        Ok(Self { jobs: Some(jobs), verdict, new_unpaid, pay_error, thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), verdict, new_unpaid, pay_error, entry_error, thread: Some(thread) })
     }
 
     /// The same sink on a private network, which takes fake seals too.
@@ -405,8 +432,11 @@ impl SettlementSink for KaspaSink {
     }
 
     fn exits_error(&self) -> Option<String> {
-        let error = locked(&self.pay_error).clone();
-        error.filter(|(since, _)| since.elapsed() >= PAY_PATIENCE).map(|(_, error)| error)
+        self.pay_error.told()
+    }
+
+    fn entry_error(&self) -> Option<String> {
+        self.entry_error.told()
     }
 }
 
@@ -428,6 +458,10 @@ impl UnprovenSink for UnprovenKaspaSink {
     fn exits_error(&self) -> Option<String> {
         self.0.exits_error()
     }
+
+    fn entry_error(&self) -> Option<String> {
+        self.0.entry_error()
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -444,6 +478,12 @@ struct Sent {
     at: Instant,
 }
 
+impl Bid {
+    fn funding(&self) -> Funding<'_> {
+        Funding { coins: &self.coins, fees: self.fees }
+    }
+}
+
 impl Sent {
     /// Whether a statement need not be sent while this waits. It is what every statement waits for where it moves the covenant into
     /// its first state.
@@ -452,15 +492,11 @@ impl Sent {
     }
 }
 
-/// Whether the covenant may still be in the founder's key.
-#[derive(Debug, Clone, Copy)]
-enum Founded {
-    /// It was not looked for yet.
-    Unknown,
-    /// It was there at this time.
-    InKey(Instant),
-    /// It is not there. Where a reorg moves it back, the next submission moves it again.
-    Left,
+/// What a transaction is paid with, and the one in the mempool that it replaces.
+struct Bid {
+    coins: Vec<Coin>,
+    fees: Fees,
+    replaces: Option<Sent>,
 }
 
 /// The state of the thread.
@@ -469,13 +505,15 @@ struct SettleLoop {
     client: Option<Client>,
     sent: Option<Sent>,
     verdict: Verdict,
-    founded: Founded,
+    /// When the covenant was looked for in the key.
+    looked_for_founded: Option<Instant>,
+    entry_error: Lasting,
     exit_payer: ExitPayer,
     keep_alive: KeepAlive,
     purse: Purse,
     merged: Option<Instant>,
     new_unpaid: NewUnpaid,
-    pay_error: PayErrors,
+    pay_error: Lasting,
 }
 
 impl SettleLoop {
@@ -490,7 +528,7 @@ impl SettleLoop {
             let job = match next(inbox, again.take()) {
                 Next::Job(job) => job,
                 Next::Nothing => {
-                    self.enter().await;
+                    self.enter_in_advance().await;
                     self.pay().await;
                     self.keep_alive().await;
                     self.merge_coins().await;
@@ -536,26 +574,19 @@ impl SettleLoop {
         }
     }
 
-    /// Moves the covenant into its first state, where it is still in the founder's key.
-    async fn enter(&mut self) {
-        match self.founded {
-            Founded::Left => return,
-            Founded::InKey(at) if at.elapsed() < ENTER_EVERY => return,
-            Founded::Unknown | Founded::InKey(_) => self.founded = Founded::InKey(Instant::now()),
+    /// Moves the covenant into its first state in advance, where it is in the key.
+    async fn enter_in_advance(&mut self) {
+        if self.looked_for_founded.is_some_and(|looked| looked.elapsed() < ENTER_EVERY) {
+            return;
         }
-        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.enter_in_advance()).await {
+        self.looked_for_founded = Some(Instant::now());
+        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.look_for_founded()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SinkError::Silent),
         };
-        match outcome {
-            Ok(Some(transaction)) => {
-                tracing::info!("the covenant is moved into its first state by {transaction}")
-            }
-            Ok(None) => {}
-            Err(error) => {
-                self.judge(&error);
-                tracing::warn!("the covenant could not be moved into its first state yet: {error}");
-            }
+        if let Err(error) = outcome {
+            self.judge(&error);
+            tracing::debug!("the covenant was not looked for in the key: {error}");
         }
     }
 
@@ -565,7 +596,7 @@ impl SettleLoop {
             self.exit_payer.set_unpaid(unpaid);
         }
         if self.exit_payer.is_idle() {
-            *locked(&self.pay_error) = None;
+            self.pay_error.end();
             return;
         }
         let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.pay_next()).await {
@@ -577,13 +608,10 @@ impl SettleLoop {
             Ok(None) => {}
             Err(error) => {
                 self.judge(&error);
-                let mut unpaid = locked(&self.pay_error);
-                let since = unpaid.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-                *unpaid = Some((since, error.to_string()));
-                return;
+                return self.pay_error.begin(error.to_string());
             }
         }
-        *locked(&self.pay_error) = None;
+        self.pay_error.end();
     }
 
     /// Keeps the lane active, where it is time to.
@@ -630,25 +658,28 @@ impl SettleLoop {
         }
     }
 
-    async fn enter_in_advance(&mut self) -> Result<Option<Hash>, SinkError> {
+    async fn look_for_founded(&mut self) -> Result<(), SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
-        if self.waiting(rpc).await.is_some() {
-            return Ok(None);
-        }
-        let settling = &self.config.settling;
-        let Some(founded) = self.covenant(rpc, &settling.key.script()).await? else {
-            self.founded = Founded::Left;
-            return Ok(None);
+        let Some(founded) = self.founded(rpc).await? else {
+            self.entry_error.end();
+            return Ok(());
         };
-        let feerate = feerate(rpc, Haste::Normal).await?.max(FEERATE_MIN);
-        let coins = self.purse.coins(rpc, &settling.params, &settling.key, None).await?;
-        let funding = Funding { coins: &coins, fees: Fees { feerate, fee_max: self.config.fee_max } };
-        let transaction = settling.enter(founded, self.config.first, funding)?;
-        let id = send(rpc, &transaction).await?;
-        self.purse.sent(id, &transaction);
-        self.sent = Some(Sent { statement: None, transaction: id, feerate, at: Instant::now() });
-        Ok(Some(id))
+        let waiting = self.waiting(rpc).await;
+        if waiting.is_some_and(|sent| sent.statement.is_some() || sent.at.elapsed() < BUMP_AFTER) {
+            return Ok(());
+        }
+        if founded.entry.block_daa_score != self.config.first_at {
+            self.entry_error.begin(
+                "the chain is followed from another block than the one that accepted its founding".into(),
+            );
+            return Ok(());
+        }
+        if let Err(error) = self.enter(rpc, founded, waiting).await {
+            self.judge(&error);
+            self.entry_error.begin(error.to_string());
+        }
+        Ok(())
     }
 
     async fn merge_next(&mut self) -> Result<Option<Hash>, SinkError> {
@@ -735,62 +766,90 @@ impl SettleLoop {
         if waiting.is_some_and(is_for) && waiting.is_some_and(|sent| sent.at.elapsed() < BUMP_AFTER) {
             return Ok(None);
         }
-        // A transaction for another statement is outdated, and one that waits for long pays too little. A node replaces
-        // either for a higher fee.
-        let outbids = waiting.map_or(0.0, |sent| sent.feerate * FEE_FACTOR);
-        let haste = if waiting.is_some() { Haste::Priority } else { Haste::Normal };
-        let feerate = feerate(rpc, haste).await?.max(FEERATE_MIN).max(outbids);
-        let fees = Fees { feerate, fee_max: self.config.fee_max };
-        let replaced = waiting.map(|sent| sent.transaction);
-        let coins = self.purse.coins(rpc, &settling.params, &settling.key, replaced).await?;
-        let funding = Funding { coins: &coins, fees };
         // A node that does not have the block lags, and would hand on nothing that is sent to it.
         let end = selected(rpc, &settling.params, settlement.end_block).await;
-        let transaction = match self.covenant(rpc, &settling.spends(settlement)).await? {
-            Some(covenant) => {
-                let end = end?;
-                let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
-                let root = claim::tree(&job.exits).root();
-                let claims = if root == Digest::ZERO { &[][..] } else { &[root] };
-                let taken_back = self.claims_to_nothing(rpc).await?;
-                let settle = |taken_back: &[Coin]| {
-                    let (covenant, proof) = (covenant.clone(), proof.clone());
-                    settling.settle(covenant, settlement, (claims, taken_back), proof, end, funding)
-                };
-                match settle(&taken_back) {
-                    // A proof leaves room for few of them.
-                    Err(BuildError::TooHeavy { .. }) if !taken_back.is_empty() => settle(&[])?,
-                    settled => settled?,
-                }
+        let Some(covenant) = self.covenant(rpc, &settling.spends(settlement)).await? else {
+            let Some(founded) = self.founded(rpc).await? else { return Err(SinkError::Elsewhere) };
+            if !matches!(end, Err(SinkError::TooDeep { .. })) {
+                end?;
             }
-            None => match self.covenant(rpc, &settling.key.script()).await? {
-                Some(founded) => {
-                    if !matches!(end, Err(SinkError::TooDeep { .. })) {
-                        end?;
-                    }
-                    tracing::info!("the covenant is moved into its first state");
-                    settling.enter(founded, self.config.first, funding)?
-                }
-                None => return Err(SinkError::Elsewhere),
-            },
+            return self.enter(rpc, founded, waiting).await.map(Some);
         };
-        let id = match waiting {
-            None => send(rpc, &transaction).await?,
+        let end = end?;
+        let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
+        let root = claim::tree(&job.exits).root();
+        let claims = if root == Digest::ZERO { &[][..] } else { &[root] };
+        let taken_back = self.claims_to_nothing(rpc).await?;
+        let bid = self.bid(rpc, waiting).await?;
+        let settling = &self.config.settling;
+        let settle = |taken_back: &[Coin]| {
+            let (covenant, proof) = (covenant.clone(), proof.clone());
+            settling.settle(covenant, settlement, (claims, taken_back), proof, end, bid.funding())
+        };
+        let transaction = match settle(&taken_back) {
+            // A proof leaves room for few of them.
+            Err(BuildError::TooHeavy { .. }) if !taken_back.is_empty() => settle(&[])?,
+            settled => settled?,
+        };
+        self.submit(rpc, &transaction, &bid, Some(settlement.statement)).await.map(Some)
+    }
+
+    /// The covenant's output, if the key has it.
+    async fn founded(&mut self, rpc: &dyn RpcApi) -> Result<Option<Coin>, SinkError> {
+        let Settling { params, covenant, key, .. } = &self.config.settling;
+        Ok(self.purse.of_covenant(rpc, params, key, *covenant).await?)
+    }
+
+    /// Moves the covenant out of the key into its first state.
+    async fn enter(
+        &mut self,
+        rpc: &dyn RpcApi,
+        founded: Coin,
+        waiting: Option<Sent>,
+    ) -> Result<Hash, SinkError> {
+        let bid = self.bid(rpc, waiting).await?;
+        let transaction = self.config.settling.enter(founded, self.config.first, bid.funding())?;
+        let id = self.submit(rpc, &transaction, &bid, None).await?;
+        tracing::info!("the covenant is moved into its first state by {id}");
+        Ok(id)
+    }
+
+    /// What the next transaction is paid with. A transaction for another statement is outdated, and one that waits for long pays too
+    /// little: a node replaces either for a higher fee.
+    async fn bid(&mut self, rpc: &dyn RpcApi, replaces: Option<Sent>) -> Result<Bid, SinkError> {
+        let outbids = replaces.map_or(0.0, |sent| sent.feerate * FEE_FACTOR);
+        let haste = if replaces.is_some() { Haste::Priority } else { Haste::Normal };
+        let feerate = feerate(rpc, haste).await?.max(FEERATE_MIN).max(outbids);
+        let fees = Fees { feerate, fee_max: self.config.fee_max };
+        let Settling { params, key, .. } = &self.config.settling;
+        let coins = self.purse.coins(rpc, params, key, replaces.map(|sent| sent.transaction)).await?;
+        Ok(Bid { coins, fees, replaces })
+    }
+
+    /// Sends a transaction that spends the covenant's output, for a statement if it is for one.
+    async fn submit(
+        &mut self,
+        rpc: &dyn RpcApi,
+        transaction: &Transaction,
+        bid: &Bid,
+        statement: Option<StatementId>,
+    ) -> Result<Hash, SinkError> {
+        let id = match bid.replaces {
+            None => send(rpc, transaction).await?,
             Some(_) => {
-                let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(&transaction)).await;
+                let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(transaction)).await;
                 replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
             }
         };
-        self.purse.sent(id, &transaction);
-        let statement = Some(settlement.statement);
-        self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
-        Ok(Some(id))
+        self.purse.sent(id, transaction);
+        self.sent = Some(Sent { statement, transaction: id, feerate: bid.fees.feerate, at: Instant::now() });
+        Ok(id)
     }
 
     /// Sends the settlement where it is not in the mempool, or waits there for too long. Returns the id of the transaction
     /// sent.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
-        let before = self.sent.filter(|sent| sent.is_for(job.settlement.statement));
+        let before = self.sent.filter(|sent| sent.statement == Some(job.settlement.statement));
         if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) {
             // The node may be one of several at one address, and the only one that has heard of the transaction.
             self.client = None;

@@ -103,7 +103,7 @@ pub enum MidenError {
     },
 }
 
-/// What a proof may take in memory, where nobody says: by Miden's own estimate four inner proofs take 2.3 GB, eight 4.6.
+/// What a proof may take in memory, where nobody says: by Miden's own estimate a join of four proofs takes 2.3 GB.
 const MEMORY_BYTES: u64 = 4 << 30;
 
 /// Whether an error means that a limit is exceeded, and not that the program refused.

@@ -18,7 +18,7 @@ use crate::backend::{Risc0Backend, Risc0Error};
 /// So 3 KB, a kilobyte more than six transfers have, are within a million whatever they are. What is longer is a batch alone, of
 /// up to five million cycles at the most bytes that are read.
 ///
-/// An aggregate takes 15,000 a part: eight in a segment. As many transactions proved apart cost a batch what they cost executed
+/// An aggregate takes 15,000 a part: seven in a segment, the commitment that it opens included. As many transactions proved apart cost a batch what they cost executed
 /// there. What a proof that is verified costs beside is a `resolve`, as long to prove as some 20,000 cycles; with 12,000 to name
 /// its claim that is four executions of a transfer, the openings of its slots left out, for they are made either way.
 const LIMITS: Limits = Limits { transactions: 6, proofs: 7, bytes: 3 * 1024, recursion: 4 };

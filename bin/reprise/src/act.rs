@@ -195,18 +195,22 @@ fn refuse_unguarded(
     settings: &Settings,
     chosen: &Chosen,
 ) -> Result<(), Failure> {
-    let verified = match reads {
-        Some(reads) => reads
-            .read(&me, At::Settled, chosen.hasher.as_ref())
-            .and_then(|read| kaspa::verified(settings, chosen, &read.answer)),
-        None => Err(Failure::Other(
-            "not verified: no state is read here; give --data-dir or --api of a node that follows it".into(),
-        )),
+    let Some(reads) = reads else {
+        return Err(Failure::usage(
+            "nothing here shows that the covenant has left its founder's key, which could take the deposit: give the --data-dir or --api of \
+             a node that follows this lane and covenant, or say --trust-founder",
+        ));
     };
-    let Err(why) = verified else { return Ok(()) };
-    Err(Failure::usage(format!(
-        "the covenant's state could not be verified, and until it is in its first state its founder's key can take every deposit: {why}; a          node that settles moves it there by itself, so try again when `reprise account --verify` confirms a state, or say --trust-founder"
-    )))
+    let answer = reads.read(&me, At::Settled, chosen.hasher.as_ref())?.answer;
+    let Err(why) = kaspa::verified(settings, chosen, &answer) else { return Ok(()) };
+    let then = match answer.settlement {
+        Some(_) => "a settlement may just have landed: try again",
+        None => {
+            "until the covenant is in its first state its founder's key can take every deposit; a node with that key moves it there by \
+             itself: try again when `reprise account --verify` confirms a state"
+        }
+    };
+    Err(Failure::Other(format!("nothing is sent: {why}; {then}, or say --trust-founder")))
 }
 
 /// Refuses to give coins to an account that is named by an id and that the state does not have.

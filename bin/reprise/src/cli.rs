@@ -322,11 +322,12 @@ Examples:
     ///
     /// AMOUNT is in KAS, with up to eight decimals, or in sompi: 150000000sompi. The key pays amount and fees out of its coins. Two
     /// transactions are sent: one gathers coins of the key, the other spends that and shows it, so that it acts for the key. The
-    /// rollup takes no price for it, and it has neither nonce nor deadline.
+    /// rollup takes no price for it, and it has neither nonce nor deadline. A state of the covenant is verified before, on the node of
+    /// --l1: with --data-dir, or with the --api of a node that you trust to have checked the covenant's founding.
     #[command(after_help = "\
 Examples:
-  reprise deposit 5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY
-  reprise deposit 0.5 --to kaspasim:ADDRESS --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --dry-run --json")]
+  reprise deposit 5 --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --data-dir DIR
+  reprise deposit 0.5 --to kaspasim:ADDRESS --l1 kaspa:ws://127.0.0.1:17610 --covenant ID --key-file KEY --api http://127.0.0.1:8080 --dry-run --json")]
     Deposit(DepositArgs),
     /// Transfer KAS from the key's account to other accounts of the ledger
     ///

@@ -2,24 +2,25 @@
 
 use std::fs;
 
-/// What a proof may take, where the machine does not say what it has. By Miden's own estimate four inner proofs take 2.3 GB, eight 4.6.
-const UNKNOWN: u64 = 4;
+/// What a proof may take at least, in gigabytes, and where the machine does not say what it has: the largest that is planned takes 2.3
+/// by Miden's own estimate, which is what a limit is compared with. A limit below that would have it given up for good.
+const LEAST: u64 = 4;
 
-/// How many gigabytes a proof may take where so many run at a time: an equal part of all that the machine, or the control group of
-/// this process, has.
+/// How many gigabytes a proof may take where so many run at a time: an equal part of what the machine, or the control group of this
+/// process, has.
 ///
-/// A smaller limit would be no protection: every aggregate over a block is shown the block's exits, and only the block bounds these.
-/// So what one needs may be more than anything else does.
+/// It is no less, because every aggregate over a block is shown the block's exits, and only the block bounds these. So what one needs may
+/// be more than anything else does.
 pub(crate) fn of_a_proof(permits: usize) -> u64 {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let of_group = read("/sys/fs/cgroup/memory.max").trim().parse().ok();
     let has = total_of(&read("/proc/meminfo")).into_iter().chain(of_group).min();
-    has.map_or(UNKNOWN, |bytes| part_of(bytes, permits))
+    has.map_or(LEAST, |bytes| part_of(bytes, permits))
 }
 
 fn part_of(bytes: u64, permits: usize) -> u64 {
     let permits = u64::try_from(permits.max(1)).unwrap_or(u64::MAX);
-    (bytes / permits / GIGABYTE).max(1)
+    (bytes / permits / GIGABYTE).max(LEAST)
 }
 
 /// In bytes.
@@ -41,10 +42,10 @@ mod tests {
         let described = "MemTotal:       24684084 kB\nMemFree:        13000000 kB\n";
         let total = total_of(described).unwrap();
         assert_eq!(total, 24_684_084 * 1024);
-        assert_eq!([1, 2, 8, 1024].map(|permits| part_of(total, permits)), [25, 12, 3, 1]);
+        assert_eq!([1, 2, 8, 1024].map(|permits| part_of(total, permits)), [25, 12, LEAST, LEAST]);
         for other in ["", "MemFree: 1 kB", "MemTotal: many kB", "MemTotal: 18446744073709551615 kB"] {
             assert_eq!(total_of(other), None, "{other}");
         }
-        assert!(of_a_proof(1) >= of_a_proof(2));
+        assert!(of_a_proof(1) >= LEAST);
     }
 }

@@ -155,8 +155,8 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
     pub(crate) permits: usize,
 
-    /// Gigabytes of memory that one proof may take; what needs more is not proved here [default: what the machine has, divided by
-    /// --permits]
+    /// Gigabytes of memory that one proof may take; a statement whose proof needs more is given up [default: what the machine has,
+    /// divided by --permits, and 4 at least]
     #[arg(long, value_name = "GB", value_parser = value_parser!(u64).range(1..))]
     prover_memory: Option<u64>,
 

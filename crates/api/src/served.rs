@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use reprise_jobs::Queue as Jobs;
+use reprise_node::health::Reason;
 use reprise_node::pulse::Pulse;
 use reprise_store::ReceiptStore;
 use serde::Serialize;
@@ -83,10 +84,15 @@ impl Served {
     /// The view as it was published last. A node that hangs publishes nothing more, so its health says so here.
     pub(crate) fn view(&self) -> Arc<View> {
         let view = self.views.borrow().clone();
-        match self.facts.pulse.as_ref().and_then(|pulse| pulse.stalled(Instant::now())) {
-            Some(reason) => Arc::new(view.unhealthier(&reason)),
+        match self.hangs() {
+            Some(reason) => Arc::new(view.with_reason(&reason)),
             None => view,
         }
+    }
+
+    /// Why the node is red, where its thread hangs.
+    pub(crate) fn hangs(&self) -> Option<Reason> {
+        self.facts.pulse.as_ref().and_then(|pulse| pulse.stalled(Instant::now()))
     }
 
     /// What the receipt store answers. The disk answers whoever proves first, so few read at a time.

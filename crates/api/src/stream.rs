@@ -26,6 +26,9 @@ use crate::view::View;
 /// How often a client is told, at most.
 const EVERY: Duration = Duration::from_millis(50);
 
+/// How often it is looked whether the node hangs: it tells nothing then.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How often a silent stream says that it stands.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
@@ -60,7 +63,8 @@ pub(crate) async fn events(
     let mut views = served.views.clone();
     views.mark_changed();
     let reading = view.reading;
-    let told = Told { served, views, reading, since, waiting: VecDeque::new(), _permit: permit };
+    let waiting = VecDeque::new();
+    let told = Told { served, views, reading, since, hangs: false, waiting, _permit: permit };
     let events =
         stream::unfold(told, |mut told| async move { told.next().await.map(|event| (Ok(event), told)) });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE_EVERY)))
@@ -89,6 +93,8 @@ struct Told {
     /// The reading that the client knows.
     reading: u64,
     since: Since,
+    /// Whether the client was told that the node hangs.
+    hangs: bool,
     waiting: VecDeque<Event>,
     _permit: OwnedSemaphorePermit,
 }
@@ -104,9 +110,17 @@ impl Told {
                 (self.reading, self.since) = (view.reading, Since::Number(view.seq));
                 return Some(Event::default().event("reset").data("{}"));
             }
-            // A run that has ended changes no more, and the stream stands until the client or the server leaves.
-            if self.views.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            match tokio::time::timeout(LOOK_EVERY, self.views.changed()).await {
+                Ok(Ok(())) => {}
+                // A run that has ended changes no more, and the stream stands until the client or the server leaves.
+                Ok(Err(_)) => std::future::pending().await,
+                Err(_) => {
+                    let hangs = self.served.hangs().is_some();
+                    if std::mem::replace(&mut self.hangs, hangs) != hangs {
+                        self.waiting.push_back(status(&self.served, &self.served.view()));
+                    }
+                    continue;
+                }
             }
             let view = self.views.borrow_and_update().clone();
             if view.reading != self.reading {
@@ -143,8 +157,13 @@ fn changes(served: &Served, view: &View, since: u64) -> VecDeque<Event> {
         let event = Event::default().event(name).data(data);
         if is_last { event.id(format!("{run}-{seq}")) } else { event }
     });
+    events.chain([status(served, view)]).collect()
+}
+
+/// The state of the node in short. It comes after everything that has changed.
+fn status(served: &Served, view: &View) -> Event {
     let status = Event::default().event("status").data(json(&Status::of(served, view)));
-    events.chain([status.id(format!("{run}-{}", view.seq))]).collect()
+    status.id(format!("{}-{}", served.run(view), view.seq))
 }
 
 fn json<T: Serialize>(it: &T) -> String {

@@ -721,7 +721,7 @@ impl View {
     }
 
     /// The same with one more reason for ill health.
-    pub(crate) fn unhealthier(&self, reason: &health::Reason) -> Self {
+    pub(crate) fn with_reason(&self, reason: &health::Reason) -> Self {
         let mut health = self.health.as_ref().clone();
         health.level = health.level.max(reason.level().into());
         health.reasons.push(reason.into());

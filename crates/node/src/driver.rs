@@ -173,14 +173,15 @@ impl Node {
 
     /// Runs until the source ends and everything is idle, or until `stop` is set. Running proofs are then finished and
     /// stored.
-    pub fn run(self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
-        let pulse = self.pulse.clone();
-        let ended = self.run_to_end(stop, observer);
-        pulse.rest();
-        ended
+    pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
+        let interrupted = self.follow(stop, observer);
+        // What ends now is waited for as long as it takes.
+        self.pulse.rest();
+        self.pipeline.end(interrupted?)
     }
 
-    fn run_to_end(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
+    /// Returns whether it was asked to stop.
+    fn follow(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool, RunError> {
         let (mut stopping, mut asked): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
             self.pulse.beat();
@@ -233,7 +234,7 @@ impl Node {
                 Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadGone),
             }
         }
-        self.pipeline.end(stopping.is_some())
+        Ok(stopping.is_some())
     }
 
     fn on_snapshot(&mut self, kept: Kept, observer: &mut dyn Observer) {

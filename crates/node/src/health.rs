@@ -103,6 +103,11 @@ pub enum Reason {
         /// The error.
         error: String,
     },
+    /// The covenant is still in its founder's key, which can take every deposit.
+    Unguarded {
+        /// The error.
+        error: String,
+    },
     /// The L1 refuses the next settlement.
     Refused {
         /// Why.
@@ -132,12 +137,24 @@ impl From<Vec<Reason>> for Health {
     }
 }
 
+/// What last for now, in the words of whoever met them.
+pub(crate) struct Errors {
+    /// Of the disk.
+    pub(crate) disk: Option<String>,
+    /// Of the last snapshot.
+    pub(crate) snapshot: Option<String>,
+    /// Of the payment of exits.
+    pub(crate) exits: Option<String>,
+    /// Of the covenant's move into its first state.
+    pub(crate) entry: Option<String>,
+}
+
 impl Health {
-    /// The health that follows from the engine, the errors of the disk, of the last snapshot and of the payment of exits, the
-    /// connection to the L1, what the L1 refuses and the watcher's violations.
+    /// The health that follows from the engine, the errors that last, the connection to the L1, what the L1 refuses and the watcher's
+    /// violations.
     pub(crate) fn of(
         engine: &Engine,
-        (disk, snapshot, exits): (Option<String>, Option<String>, Option<String>),
+        Errors { disk, snapshot, exits, entry }: Errors,
         l1: Option<&L1Connection>,
         refusal: Option<(&Refusal, Urgency)>,
         broken: &BTreeMap<&'static str, u64>,
@@ -165,6 +182,7 @@ impl Health {
         let disk = disk.or(held_up).map(|error| Reason::Disk { error });
         let snapshot = snapshot.map(|error| Reason::Snapshot { error });
         let exits = exits.map(|error| Reason::Exits { error });
+        let entry = entry.map(|error| Reason::Unguarded { error });
         let refused = refusal.filter(|(_, urgency)| *urgency > Urgency::None);
         let refused = refused.map(|(refusal, urgency)| Reason::Refused {
             cause: refusal.cause,
@@ -175,7 +193,7 @@ impl Health {
         let violated = broken.keys().map(|promise| Reason::Violated { promise: (*promise).to_owned() });
         let reasons = given_up.chain(failing).chain(suspended).chain(disk).chain(snapshot);
         let reasons = reasons.chain(l1.and_then(of_l1)).chain(l1.and_then(of_lane));
-        Self { reasons: reasons.chain(refused).chain(exits).chain(violated).collect() }
+        Self { reasons: reasons.chain(refused).chain(exits).chain(entry).chain(violated).collect() }
     }
 
     /// How bad the worst reason is.
@@ -227,7 +245,8 @@ impl Reason {
     /// The names of all reasons, each once.
     pub fn names() -> impl Iterator<Item = &'static str> {
         let own = ["given_up", "hung", "invalid", "device", "disk", "snapshot", "l1_still", "violated"];
-        let own = own.into_iter().chain(["lane_expiring", "lane_expired", "exits_unpaid", "stalled"]);
+        let own =
+            own.into_iter().chain(["lane_expiring", "lane_expired", "exits_unpaid", "unguarded", "stalled"]);
         own.chain(Hitch::ALL.map(hitch_name)).chain(Cause::ALL.map(Cause::name))
     }
 
@@ -245,6 +264,7 @@ impl Reason {
             Self::Lane(silence) if silence.has_expired() => "lane_expired",
             Self::Lane(_) => "lane_expiring",
             Self::Exits { .. } => "exits_unpaid",
+            Self::Unguarded { .. } => "unguarded",
             Self::Refused { cause, .. } => cause.name(),
             Self::Stalled { .. } => "stalled",
             Self::Violated { .. } => "violated",
@@ -258,6 +278,7 @@ impl Reason {
             Self::Device { others: true, .. }
             | Self::Snapshot { .. }
             | Self::Exits { .. }
+            | Self::Unguarded { .. }
             | Self::L1 { lasts: false, .. }
             | Self::L1Still { .. }
             | Self::Lane(_)
@@ -301,6 +322,10 @@ impl Reason {
             Self::Exits { .. } => {
                 "send coins to the key that pays, or raise --fee-max; where the vault is short, check --deposit. Anybody can pay them: \
                  `reprise claims pay`"
+            }
+            Self::Unguarded { .. } => {
+                "send coins to the key that pays, or raise --fee-max, and follow the covenant from its founding (without --from): nobody \
+                 should deposit before"
             }
             Self::Refused { cause, .. } => cause.advice(),
             Self::Stalled { .. } => {
@@ -367,6 +392,7 @@ impl fmt::Display for Reason {
                 write!(f, "the lane's entry {what}: it accepted nothing for {lasting} blocks of {allowed}")
             }
             Self::Exits { error } => write!(f, "exits are not being paid: {error}"),
+            Self::Unguarded { error } => write!(f, "the covenant is still in its founder's key: {error}"),
             Self::Refused { cause, since, said, .. } => {
                 write!(f, "settlement refused ({cause}) since {since} (Unix time): {said}")
             }

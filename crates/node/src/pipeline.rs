@@ -44,7 +44,7 @@ use crate::debts::Debts;
 use crate::deferred::{Deferred, DiskError};
 use crate::diagnostics::Diagnostics;
 use crate::event::{Observer, PipelineEvent};
-use crate::health::{Health, Level};
+use crate::health::{Errors, Health, Level};
 use crate::report::Report;
 use crate::states::{Settlements, States};
 use crate::statistics::Statistics;
@@ -751,8 +751,12 @@ impl Pipeline {
         let l1 = self.connection.as_ref();
         let refusal = self.refusal().map(|refusal| (refusal, refusal.urgency(now)));
         let disk = self.deferred.error().map(ToString::to_string).or_else(|| self.source_disk_error.clone());
-        let exits = self.settler.as_ref().and_then(Settler::exits_error);
-        let errors = (disk, self.snapshot_error.clone(), exits);
+        let errors = Errors {
+            disk,
+            snapshot: self.snapshot_error.clone(),
+            exits: self.settler.as_ref().and_then(Settler::exits_error),
+            entry: self.settler.as_ref().and_then(Settler::entry_error),
+        };
         Health::of(&self.engine, errors, l1, refusal, self.watcher.broken_promises())
     }
 

@@ -51,6 +51,6 @@ impl Pulse {
     pub fn stalled(&self, now: Instant) -> Option<Reason> {
         let last = Some(self.last.load(Ordering::Relaxed)).filter(|last| *last != AT_REST)?;
         let lasting = now.saturating_duration_since(self.origin + Duration::from_millis(last));
-        (lasting > self.stalled_after).then(|| Reason::Stalled { seconds: lasting.as_secs() })
+        (lasting > self.stalled_after).then_some(Reason::Stalled { seconds: lasting.as_secs() })
     }
 }

@@ -37,6 +37,11 @@ pub trait SettlementSink: Send {
     fn exits_error(&self) -> Option<String> {
         None
     }
+
+    /// Why the covenant is still in its founder's key, where it should not be.
+    fn entry_error(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A simulated L1, for pipelines whose proofs are mocked.
@@ -52,6 +57,11 @@ pub trait UnprovenSink: Send {
 
     /// As [`SettlementSink::exits_error`].
     fn exits_error(&self) -> Option<String> {
+        None
+    }
+
+    /// As [`SettlementSink::entry_error`].
+    fn entry_error(&self) -> Option<String> {
         None
     }
 }
@@ -137,6 +147,14 @@ impl Settler {
         match &self.sink {
             Sink::Real(sink) => sink.exits_error(),
             Sink::Unproven(sink) => sink.exits_error(),
+        }
+    }
+
+    /// Why the covenant is still in its founder's key, where it should not be.
+    pub fn entry_error(&self) -> Option<String> {
+        match &self.sink {
+            Sink::Real(sink) => sink.entry_error(),
+            Sink::Unproven(sink) => sink.entry_error(),
         }
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn connect_deaf(address: SocketAddr) -> TcpStream {
         socket.connect(address).await.unwrap().into_std().unwrap()
     });
     connection.set_nonblocking(false).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     connection
 }
 

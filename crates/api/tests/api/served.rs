@@ -50,10 +50,10 @@ fn held(cells: &[Cell]) -> Option<Holding> {
 }
 
 fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>, metrics: Metrics) -> Node {
-    node_that(None, accounts, (limits, token, metrics))
+    node_with_pulse(None, accounts, (limits, token, metrics))
 }
 
-fn node_that(
+fn node_with_pulse(
     pulse: Option<Pulse>,
     accounts: Option<ReadAccount>,
     (limits, token, metrics): (Limits, Option<Token>, Metrics),
@@ -110,18 +110,24 @@ fn accounts_are_served_where_the_workload_has_them_and_as_it_reads_them() {
 #[test]
 fn a_node_that_hangs_is_red_though_it_tells_nothing_any_more() {
     let pulse = Pulse::new(Duration::ZERO);
-    let node = node_that(Some(pulse.clone()), None, (Limits::default(), None, plain()));
+    let node = node_with_pulse(Some(pulse.clone()), None, (Limits::default(), None, plain()));
     let shown = || {
-        let [health, ready] = ["/healthz", "/readyz"].map(|path| get(node.address, path));
-        assert_eq!(get(node.address, "/v1/status").json()["health"], health.json());
-        (health.json()["level"] == "red", ready.status)
+        let [health, ready, status] =
+            ["/healthz", "/readyz", "/v1/status"].map(|path| get(node.address, path));
+        let level = health.json()["level"].clone();
+        assert_eq!(status.json()["health"]["level"], level);
+        (level == "red", ready.status)
     };
     assert_eq!(shown(), (false, 200));
+    let mut stream = follow(node.address, "");
+    assert_eq!(until(&mut stream, "status").1["health"]["level"], "green");
     pulse.beat();
     assert_eq!(shown(), (true, 503));
     assert_eq!(get(node.address, "/healthz").json()["reasons"][0]["name"], "stalled");
+    assert_eq!(until(&mut stream, "status").1["health"]["level"], "red");
     pulse.rest();
     assert_eq!(shown(), (false, 200));
+    assert_eq!(until(&mut stream, "status").1["health"]["level"], "green");
 }
 
 #[test]

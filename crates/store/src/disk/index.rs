@@ -47,9 +47,11 @@ struct Pending {
 
 /// A change, by the lengths of its place and of its value.
 struct Row {
+    /// The first bytes of its place: two rows are hardly ever equal in them, so that sorting reads little else.
+    begin: u64,
     at: usize,
-    place: usize,
-    value: Option<usize>,
+    place: u32,
+    value: Option<u32>,
 }
 
 impl Pending {
@@ -59,14 +61,17 @@ impl Pending {
         let end = self.bytes.len();
         let value = held.map(|held| {
             held.write(&mut self.bytes);
-            self.bytes.len() - end
+            (self.bytes.len() - end) as u32
         });
-        self.rows.push(Row { at, place: end - at, value });
+        let mut begin = [0; 8];
+        begin.iter_mut().zip(&self.bytes[at..end]).for_each(|(to, from)| *to = *from);
+        self.rows.push(Row { begin: u64::from_be_bytes(begin), at, place: (end - at) as u32, value });
     }
 }
 
-/// So many bytes of changes are sorted and entered together when a log is read.
-const PENDING_MAX: usize = 8 << 20;
+/// So many bytes of changes are sorted and entered together when a log is read. Each time all blocks are written anew, because ids
+/// are random.
+const PENDING_MAX: usize = 64 << 20;
 
 /// So many of them at a time.
 const ENTERED_MAX: usize = 1024;
@@ -252,10 +257,12 @@ impl Index {
     pub(super) fn settle(&mut self) {
         let mut pending = std::mem::take(&mut self.pending);
         let Pending { bytes, rows } = &mut pending;
-        let place = |row: &Row| &bytes[row.at..][..row.place];
-        let value = |row: &Row| row.value.map(|len| &bytes[row.at + row.place..][..len]);
+        let place = |row: &Row| &bytes[row.at..][..row.place as usize];
+        let value = |row: &Row| row.value.map(|len| &bytes[row.at + row.place as usize..][..len as usize]);
         // Of several changes of one key the last one counts, so those of one key stay in their order.
-        rows.sort_by(|a, b| place(a).cmp(place(b)));
+        rows.sort_unstable_by(|a, b| {
+            a.begin.cmp(&b.begin).then_with(|| place(a).cmp(place(b))).then(a.at.cmp(&b.at))
+        });
         let mut gone = 0;
         let mut replaced = |place: &[u8], before: &[u8]| {
             gone += Held::read(before).map_or(0, |held| size(key_len(place), &held.value));

@@ -151,10 +151,28 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let mut simnet = Simnet::start(&keys, None).await.unwrap();
     simnet.found(settler, None).await.unwrap();
     let program = Program::of(&simnet);
-    // Until somebody runs with the founder's key, that key alone guards what is deposited.
-    let early = program.run(&mut simnet, &["deposit", "5"], USER).await;
-    let said = String::from_utf8_lossy(&early.stderr).into_owned();
-    assert!(early.status.code() == Some(2) && said.contains("--trust-founder"), "{said}");
+    // Until somebody runs with the founder's key, that key alone guards what is deposited: without a state that is read, and with one.
+    let refused = async |simnet: &mut Simnet| {
+        let output = program.run(simnet, &["deposit", "5"], USER).await;
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused(&mut simnet).await;
+    assert!(said.contains("give the --data-dir"), "{said}");
+    let another = node(&program, OTHER);
+    let mut asked = 0;
+    while !program.run(&mut simnet, &["account"], USER).await.status.success() {
+        asked += 1;
+        assert!(asked < BLOCKS_MAX, "the other node shows no account");
+    }
+    let said = refused(&mut simnet).await;
+    assert!(
+        said.contains("not verified") && said.contains("its founder's key can take every deposit"),
+        "{said}"
+    );
+    let dry = ["deposit", "5", "--trust-founder", "--dry-run"];
+    assert_eq!(program.json(&mut simnet, &dry, USER).await["sent"], false);
+    drop(another);
     let _node = node(&program, SETTLER);
     program.settled(&mut simnet, USER, 0, 0).await;
 
