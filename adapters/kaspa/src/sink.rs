@@ -471,17 +471,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The last transaction sent of those that spend the covenant's output.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
-    /// The statement that it settles, or was sent for; none where it moved the covenant into its first state in advance.
+    /// The statement that it settles; none where it moves the covenant into its first state.
     statement: Option<StatementId>,
     transaction: Hash,
     feerate: f64,
     at: Instant,
-}
-
-impl Bid {
-    fn funding(&self) -> Funding<'_> {
-        Funding { coins: &self.coins, fees: self.fees }
-    }
 }
 
 impl Sent {
@@ -497,6 +491,12 @@ struct Bid {
     coins: Vec<Coin>,
     fees: Fees,
     replaces: Option<Sent>,
+}
+
+impl Bid {
+    fn funding(&self) -> Funding<'_> {
+        Funding { coins: &self.coins, fees: self.fees }
+    }
 }
 
 /// The state of the thread.
