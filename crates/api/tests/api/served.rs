@@ -27,6 +27,8 @@ pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// A node that has run, served; it ends with the process.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
+    /// The run ends with it.
+    _publisher: Option<Publisher>,
     _dir: tempfile::TempDir,
 }
 
@@ -53,6 +55,7 @@ fn node_of(accounts: Option<ReadAccount>, limits: Limits, token: Option<Token>, 
     node_with_pulse(None, accounts, (limits, token, metrics))
 }
 
+/// The same of a run that goes on, where it has a pulse.
 fn node_with_pulse(
     pulse: Option<Pulse>,
     accounts: Option<ReadAccount>,
@@ -61,6 +64,7 @@ fn node_with_pulse(
     let mut publisher = Publisher::new(Projection::new(1, Window::default(), None));
     let views = publisher.views();
     let (_, store, dir) = run(flip(), &Setup::default(), &mut publisher);
+    let publisher = pulse.is_some().then_some(publisher);
     let facts = Facts {
         version: "0".into(),
         run: "r1".into(),
@@ -75,7 +79,7 @@ fn node_with_pulse(
     let endpoint = Endpoint::api("127.0.0.1:0".parse().unwrap(), served, token, limits).unwrap();
     let address = endpoint.address();
     server::serve(vec![endpoint]).unwrap();
-    Node { address, _dir: dir }
+    Node { address, _publisher: publisher, _dir: dir }
 }
 
 #[test]
