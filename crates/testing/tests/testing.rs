@@ -51,16 +51,16 @@ fn workload(word: fn(&[u8]) -> Option<u32>) -> Workload {
 static BEFORE: AtomicU32 = AtomicU32::new(0);
 
 fn sound(message: &[u8]) -> Option<u32> {
-    (message[0] > 3).then(|| message[0].into())
+    message.first().filter(|byte| **byte > 3).map(|byte| u32::from(*byte))
 }
 
 fn panics(message: &[u8]) -> Option<u32> {
-    assert!(message[0] != 7, "a defect");
-    Some(message[0].into())
+    assert!(message != [7], "a defect");
+    message.first().map(|byte| u32::from(*byte))
 }
 
 fn remembers(message: &[u8]) -> Option<u32> {
-    Some(BEFORE.fetch_add(u32::from(message[0]), Ordering::Relaxed))
+    message.first().map(|byte| BEFORE.fetch_add(u32::from(*byte), Ordering::Relaxed))
 }
 
 #[test]

@@ -49,6 +49,10 @@ impl UnprovenSink for ReluctantSink {
             }
         }
     }
+
+    fn entry_error(&self) -> Option<String> {
+        (self.refusals > 0).then(|| "the purse is empty".into())
+    }
 }
 
 impl L1 for Reluctant {
@@ -125,8 +129,9 @@ fn refusals_for_hundreds_of_blocks_end_no_run_and_all_is_settled_and_green_once_
     assert_eq!(ended.report.prove_calls, willing.report.prove_calls, "no proof is repeated");
     let told: Vec<_> =
         heard.healths.iter().flat_map(|health| health.reasons().iter().map(Reason::name)).collect();
-    assert!(told.contains(&"no_coins"), "{told:?}");
-    let said = heard.healths[0].to_string();
+    assert!(told.contains(&"no_coins") && told.contains(&"unguarded"), "{told:?}");
+    let said = heard.healths.iter().map(ToString::to_string).find(|said| said.contains("settlement refused"));
+    let said = said.unwrap();
     assert!(said.starts_with("degraded: ") && said.contains("send coins to the address"), "{said}");
     assert_eq!((heard.healths.last(), &ended.report.health), (Some(&Health::default()), &Health::default()));
 }
@@ -137,8 +142,11 @@ fn a_played_l1_that_never_takes_it_ends_red_by_name_with_everything_proved_and_k
     let (ended, _) = run(usize::MAX);
     assert_eq!(ended.report.settlements, 0);
     assert_eq!(ended.report.prove_calls, willing.report.prove_calls);
-    let [reason @ Reason::Refused { cause: Cause::NoCoins, said, .. }] = ended.report.health.reasons() else {
+    let [reason @ Reason::Refused { cause: Cause::NoCoins, said, .. }, unguarded] =
+        ended.report.health.reasons()
+    else {
         panic!("{}", ended.report.health)
     };
+    assert_eq!((unguarded.name(), unguarded.level()), ("unguarded", Level::Degraded));
     assert_eq!((reason.level(), said.as_str()), (Level::Red, "the purse is empty"));
 }
