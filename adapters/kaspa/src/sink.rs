@@ -639,7 +639,6 @@ impl SettleLoop {
         if self.merged.is_some_and(|merged| merged.elapsed() < MERGE_EVERY) {
             return;
         }
-        self.merged = Some(Instant::now());
         let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.merge_next()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SinkError::Silent),
@@ -653,6 +652,7 @@ impl SettleLoop {
             Ok(None) => {}
             Err(error) => {
                 self.judge(&error);
+                self.merged = Some(Instant::now());
                 tracing::debug!("coins are not merged: {error}");
             }
         }
@@ -687,9 +687,11 @@ impl SettleLoop {
         let rpc: &dyn RpcApi = client.as_ref();
         let settling = &self.config.settling;
         let coins = self.purse.coins(rpc, &settling.params, &settling.key, None).await?;
+        // What is on its way is accepted soon, and then there is time.
         if self.purse.is_in_use() {
             return Ok(None);
         }
+        self.merged = Some(Instant::now());
         let fees = Fees { feerate: feerate(rpc, Haste::Low).await?, fee_max: self.config.fee_max };
         let Some(transaction) = settling.merge_small(&coins, fees)? else { return Ok(None) };
         let id = send(rpc, &transaction).await?;
