@@ -13,13 +13,15 @@
 //! is a coin of the key.
 //!
 //! Coins that a transaction in the node's mempool spends are left alone. Such a transaction of the lane may raise the account's
-//! nonce before this one: [`pending`] gives them.
+//! nonce before this one: [`pending`] gives them. A block may hold its transactions in any order, so the gathering one spends what
+//! the last of these leaves to the key: then this message comes after it, whoever mines.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
+use kaspa_consensus_core::constants::UNACCEPTED_DAA_SCORE;
 use kaspa_consensus_core::hashing::tx::transaction_v1_rest_preimage;
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
@@ -168,20 +170,30 @@ pub struct User {
 }
 
 impl User {
-    /// The transactions that carry `message` and pay `outputs`, out of these coins.
+    /// The transactions that carry `message` and pay `outputs`, out of these coins. They come after the transaction that leaves
+    /// the key the coin `after`.
     pub fn build(
         &self,
         message: &[u8],
         outputs: &[TransactionOutput],
         funding: Funding<'_>,
+        after: Option<&Coin>,
     ) -> Result<Pair, UserError> {
         let Self { params, key, lane, covenant } = self;
         let paid = outputs.iter().fold(0u64, |sum, output| sum.saturating_add(output.value));
         let mut change_min = paid.saturating_add(CHANGE_MIN);
         // How much the first must leave depends on the second's fee, and that on the bytes of the first.
         for _ in 0..8 {
-            let draft = Draft { change_min, ..Draft::of(SUBNETWORK_ID_NATIVE) };
-            let gathering = draft.complete(params, key, funding, None)?;
+            let first = after.map(|coin| (coin.clone(), None));
+            let draft = Draft { first, change_min, ..Draft::of(SUBNETWORK_ID_NATIVE) };
+            let alone = Funding { coins: &[], ..funding };
+            let gathering = match after.map(|_| draft.complete(params, key, alone, None)) {
+                Some(Ok(gathering)) => gathering,
+                Some(Err(BuildError::InsufficientFunds { .. })) | None => {
+                    draft.complete(params, key, funding, None)?
+                }
+                Some(Err(error)) => return Err(error.into()),
+            };
             let Transaction { outputs: gathered, .. } = &gathering.transaction;
             let value = gathered.last().map_or(0, |output| output.value);
             let outpoint = TransactionOutpoint::new(gathering.transaction.id(), 0);
@@ -207,6 +219,14 @@ impl User {
     }
 }
 
+/// The last output of a transaction that is not accepted yet, if it is the key's.
+fn change_of(transaction: &Transaction, key: &Key) -> Option<Coin> {
+    let last = transaction.outputs.last().filter(|last| last.script_public_key == key.script())?;
+    let outpoint = TransactionOutpoint::new(transaction.id(), transaction.outputs.len() as u32 - 1);
+    let entry = UtxoEntry::new(last.value, key.script(), UNACCEPTED_DAA_SCORE, false, None);
+    Some(Coin { outpoint, entry })
+}
+
 /// What the node's mempool holds of a key.
 #[derive(Debug, Clone, Default)]
 pub struct Pending {
@@ -214,6 +234,8 @@ pub struct Pending {
     pub spent: HashSet<TransactionOutpoint>,
     /// Those of the lane that have a message for the rollup.
     pub acting: Vec<LaneTransaction>,
+    /// What one of these leaves to the key, if nothing there spends it: the last, where each spends what the one before it leaves.
+    pub last: Option<Coin>,
 }
 
 /// What the node's mempool holds of a user.
@@ -221,7 +243,7 @@ pub async fn pending(rpc: &dyn RpcApi, user: &User, network: NetworkId) -> Resul
     let asked = "get_mempool_entries_by_addresses";
     let address = user.key.address(network.into());
     let listed = rpc.get_mempool_entries_by_addresses(vec![address], true, false).await;
-    let mut pending = Pending::default();
+    let (mut pending, mut left) = (Pending::default(), vec![]);
     for entry in listed.map_err(unanswered(asked))?.into_iter().flat_map(|it| it.sending) {
         let read = |transaction: RpcTransaction| Transaction::try_from(transaction);
         let transaction = read(entry.transaction).map_err(|e: RpcError| unanswered(asked)(e))?;
@@ -229,8 +251,10 @@ pub async fn pending(rpc: &dyn RpcApi, user: &User, network: NetworkId) -> Resul
         let lane = lane_transaction(&transaction);
         if transaction.subnetwork_id == user.lane && !lane.message(&user.covenant).is_empty() {
             pending.acting.push(lane);
+            left.extend(change_of(&transaction, &user.key));
         }
     }
+    pending.last = left.into_iter().rfind(|coin| !pending.spent.contains(&coin.outpoint));
     Ok(pending)
 }
 
@@ -265,6 +289,20 @@ pub async fn accepted_at(
     let change = pair.change();
     let coins = unspent(rpc, &key.script(), network.into()).await?;
     Ok(coins.iter().find(|coin| coin.outpoint == change).map(|coin| coin.entry.block_daa_score))
+}
+
+/// The DAA score of the block that accepted a transaction, if that is among the chain's blocks above `from`, which moves on to the
+/// chain's tip.
+async fn accepted_since(rpc: &dyn RpcApi, from: &mut Hash, id: Hash) -> Result<Option<u64>, Unanswered> {
+    let asked = "get_virtual_chain_from_block";
+    let page = rpc.get_virtual_chain_from_block(*from, true, None).await.map_err(unanswered(asked))?;
+    *from = page.added_chain_block_hashes.last().copied().unwrap_or(*from);
+    let mut by_block = page.accepted_transaction_ids.iter();
+    let Some(accepted) = by_block.find(|block| block.accepted_transaction_ids.contains(&id)) else {
+        return Ok(None);
+    };
+    let block = rpc.get_block(accepted.accepting_block_hash, false).await.map_err(unanswered("get_block"))?;
+    Ok(Some(block.header.daa_score))
 }
 
 /// A connection of a user to a node that lists unspent outputs.
@@ -322,7 +360,8 @@ impl Session {
             let coins = spendable(self.rpc(), user, self.network, pending).await?;
             Ok::<_, UserError>((coins, feerate(self.rpc(), Haste::Normal).await?))
         })?;
-        user.build(message, outputs, Funding { coins: &coins, fees: Fees { feerate, fee_max } })
+        let funding = Funding { coins: &coins, fees: Fees { feerate, fee_max } };
+        user.build(message, outputs, funding, pending.last.as_ref())
     }
 
     /// Sends both transactions.
@@ -336,8 +375,13 @@ impl Session {
         self.runtime.block_on(async {
             let id = pair.acting.transaction.id();
             let mut missed = 0;
+            let mut from = self.rpc().get_sink().await.map_err(unanswered("get_sink"))?.sink;
             loop {
                 if let Some(daa_score) = accepted_at(self.rpc(), &user.key, self.network, pair).await? {
+                    return Ok(Some(daa_score));
+                }
+                // What it leaves to the key may be spent already, by the next message.
+                if let Some(daa_score) = accepted_since(self.rpc(), &mut from, id).await? {
                     return Ok(Some(daa_score));
                 }
                 if stop() {

@@ -379,7 +379,7 @@ impl<'a> User<'a> {
         let pending = user::pending(rpc, user, network).await.map_err(UserError::from)?;
         let coins = user::spendable(rpc, user, network, &pending).await.map_err(UserError::from)?;
         let funding = Funding { coins: &coins, fees: Fees { feerate: coin::FEERATE_MIN, fee_max: FEE_MAX } };
-        let pair = user.build(&payload.encode(), &outputs, funding)?;
+        let pair = user.build(&payload.encode(), &outputs, funding, pending.last.as_ref())?;
         user::send_pair(rpc, &pair).await?;
         let accepted = async || {
             let at = user::accepted_at(rpc, &user.key, network, &pair).await.map_err(UserError::from)?;

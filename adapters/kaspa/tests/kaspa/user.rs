@@ -109,7 +109,7 @@ proptest! {
         let coins = coins(&user, &amounts);
         let outputs: Vec<_> =
             Some(deposited).filter(|it| *it > 0).map(|it| user::pays(deposit_script(), it)).into_iter().collect();
-        match user.build(&MESSAGE, &outputs, Funding { coins: &coins, fees: FEES }) {
+        match user.build(&MESSAGE, &outputs, Funding { coins: &coins, fees: FEES }, None) {
             Ok(pair) => judge(&user, &pair, &coins, deposited),
             Err(UserError::Build(BuildError::InsufficientFunds { found, needed, .. })) => {
                 let held: u64 = amounts.iter().sum();
@@ -121,10 +121,31 @@ proptest! {
 }
 
 #[test]
+fn a_message_that_follows_another_one_spends_what_that_leaves_so_no_miner_puts_it_before() {
+    let user = user();
+    let mut coins = coins(&user, &[KAS, 3 * KAS, 2 * KAS]);
+    let after = coins.remove(0);
+    for (deposited, inputs) in [(0, 1), (2 * KAS, 2)] {
+        let outputs: Vec<_> = Some(deposited)
+            .filter(|it| *it > 0)
+            .map(|it| user::pays(deposit_script(), it))
+            .into_iter()
+            .collect();
+        let funding = Funding { coins: &coins, fees: FEES };
+        let pair = user.build(&MESSAGE, &outputs, funding, Some(&after)).unwrap();
+        let spent = &pair.gathering.transaction.inputs;
+        assert_eq!((spent[0].previous_outpoint, spent.len()), (after.outpoint, inputs));
+        judge(&user, &pair, &[&[after.clone()], &coins[..]].concat(), deposited);
+    }
+}
+
+#[test]
 fn what_cannot_be_paid_for_is_refused_by_what_is_missing() {
     let user = user();
     let build = |amounts: &[u64], fees: Fees| {
-        user.build(&MESSAGE, &[], Funding { coins: &coins(&user, amounts), fees }).map(drop).unwrap_err()
+        user.build(&MESSAGE, &[], Funding { coins: &coins(&user, amounts), fees }, None)
+            .map(drop)
+            .unwrap_err()
     };
     let said = build(&[], FEES).to_string();
     assert!(said.contains("send coins to it") && said.contains("kaspasim:"), "{said}");
@@ -137,7 +158,7 @@ fn so_many_coins_that_they_cannot_be_shown_are_refused_with_what_to_do() {
     let user = user();
     let coins = coins(&user, &[21_000_000; 400]);
     let outputs = [user::pays(deposit_script(), 80 * KAS)];
-    let built = user.build(&MESSAGE, &outputs, Funding { coins: &coins, fees: FEES });
+    let built = user.build(&MESSAGE, &outputs, Funding { coins: &coins, fees: FEES }, None);
     let refused = built.map(drop).unwrap_err();
     let said = refused.to_string();
     let named = matches!(refused, UserError::TooMany { .. } | UserError::Build(BuildError::TooHeavy { .. }));
@@ -150,7 +171,7 @@ fn a_deposit_that_nobody_would_read_is_not_made_and_the_longest_that_is_read_is(
     let coins = coins(&user, &[10_000 * KAS]);
     let funding = Funding { coins: &coins, fees: FEES };
     let outputs = [user::pays(deposit_script(), KAS)];
-    let build = |message: usize| user.build(&vec![5; message], &outputs, funding);
+    let build = |message: usize| user.build(&vec![5; message], &outputs, funding, None);
     // Whatever the opening takes, the longest message that leaves a payload that is read, and one more byte.
     let opening = build(0).unwrap().acting.transaction.payload.len();
     let longest = build(BYTES_MAX - opening).unwrap();
@@ -164,7 +185,7 @@ fn a_deposit_that_nobody_would_read_is_not_made_and_the_longest_that_is_read_is(
     // Of the rest, which grows with the outputs.
     let several = |count: usize| {
         let outputs: Vec<_> = (0..count).map(|_| user::pays(deposit_script(), 20 * KAS)).collect();
-        user.build(&MESSAGE, &outputs, funding)
+        user.build(&MESSAGE, &outputs, funding, None)
     };
     let count = (100..400).take_while(|count| several(*count).is_ok()).last().unwrap();
     assert!(!several(count).unwrap().accepted().is_too_long());
@@ -178,11 +199,11 @@ fn so_many_exits_cost_their_sender_so_little_that_who_pays_them_needs_a_bound() 
     let user = user();
     let coins = coins(&user, &[1_000 * KAS]);
     // A list of eight exits has a head and eight steps.
-    let pair = user.build(&[5; 32 + 8 * 64], &[], Funding { coins: &coins, fees: FEES }).unwrap();
+    let pair = user.build(&[5; 32 + 8 * 64], &[], Funding { coins: &coins, fees: FEES }, None).unwrap();
     let deposit = [user::pays(deposit_script(), 100 * KAS)];
-    let whole = user.build(&[5; 96], &deposit, Funding { coins: &coins, fees: FEES }).unwrap();
+    let whole = user.build(&[5; 96], &deposit, Funding { coins: &coins, fees: FEES }, None).unwrap();
     let small = [user::pays(deposit_script(), KAS / 5)];
-    let small = user.build(&[5; 96], &small, Funding { coins: &coins, fees: FEES }).unwrap();
+    let small = user.build(&[5; 96], &small, Funding { coins: &coins, fees: FEES }, None).unwrap();
     println!("a list of eight exits costs {} sompi, alone {}", pair.fee(), pair.acting.fee);
     println!("a deposit of 100 KAS costs {} sompi, of 0.2 KAS {}", whole.fee(), small.fee());
     assert!(pair.fee() < KAS / 100 && small.fee() > KAS / 25);
