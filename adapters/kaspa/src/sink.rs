@@ -478,14 +478,6 @@ struct Sent {
     at: Instant,
 }
 
-impl Sent {
-    /// Whether a statement need not be sent while this waits. It is what every statement waits for where it moves the covenant into
-    /// its first state.
-    fn is_for(&self, statement: StatementId) -> bool {
-        self.statement.is_none_or(|sent_for| sent_for == statement)
-    }
-}
-
 /// What a transaction is paid with, and the one in the mempool that it replaces.
 struct Bid {
     coins: Vec<Coin>,
@@ -764,8 +756,8 @@ impl SettleLoop {
         let rpc: &dyn RpcApi = client.as_ref();
         let (settlement, settling) = (&job.settlement, &self.config.settling);
         let waiting = self.waiting(rpc).await;
-        let is_for = |sent: Sent| sent.is_for(settlement.statement);
-        if waiting.is_some_and(is_for) && waiting.is_some_and(|sent| sent.at.elapsed() < BUMP_AFTER) {
+        let fresh = waiting.filter(|sent| sent.at.elapsed() < BUMP_AFTER);
+        if fresh.is_some_and(|sent| sent.statement == Some(settlement.statement)) {
             return Ok(None);
         }
         // A node that does not have the block lags, and would hand on nothing that is sent to it.
@@ -775,7 +767,11 @@ impl SettleLoop {
             if !matches!(end, Err(SinkError::TooDeep { .. })) {
                 end?;
             }
-            return self.enter(rpc, founded, waiting).await.map(Some);
+            return match fresh {
+                // It is on its way into its first state.
+                Some(Sent { statement: None, .. }) => Ok(None),
+                _ => self.enter(rpc, founded, waiting).await.map(Some),
+            };
         };
         let end = end?;
         let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
