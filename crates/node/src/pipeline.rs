@@ -403,6 +403,7 @@ impl Pipeline {
 
     /// The canonical chain changed.
     pub fn follow(&mut self, event: SourceEvent, context: &mut Context<'_>) -> Result<(), RunError> {
+        self.engine.set_time(context.executor.now());
         self.on_chain_event(event, context)?;
         self.wake(context)
     }
@@ -416,6 +417,7 @@ impl Pipeline {
 
     /// An answer came.
     pub fn receive(&mut self, message: Message, context: &mut Context<'_>) -> Result<(), RunError> {
+        self.engine.set_time(context.executor.now());
         self.on_message(message, context)?;
         self.wake(context)
     }
@@ -658,6 +660,8 @@ impl Pipeline {
 
     /// Handles the passing of time, and the change of the demand.
     pub fn wake(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
+        // Nothing may have happened for longer than a proof may take.
+        self.engine.set_time(context.executor.now());
         if self.deferred.again_at().is_some_and(|at| at <= context.executor.now()) {
             self.deferred.end_wait();
             if let Some(event) = self.deferred.view.take() {
@@ -767,11 +771,20 @@ impl Pipeline {
                 Effect::Prove(order, device) => {
                     let witness = match &order.work {
                         Work::Transaction { block, index } => {
-                            self.scheduler.transaction_witness(block, *index)?
+                            self.scheduler.transaction_witness(block, *index)
                         }
-                        Work::Batch(batch) => self.scheduler.batch_witness(batch)?,
-                        Work::Join(parts) => self.scheduler.join_witness(parts)?,
-                        Work::Settle { parts, anchor } => self.scheduler.settlement_witness(parts, anchor)?,
+                        Work::Batch(batch) => self.scheduler.batch_witness(batch),
+                        Work::Join(parts) => self.scheduler.join_witness(parts),
+                        Work::Settle { parts, anchor } => self.scheduler.settlement_witness(parts, anchor),
+                    };
+                    let witness = match witness {
+                        // A statement of several orphaned blocks, the first of which is final by now and gone.
+                        Err(SchedulerError::Unknown { .. }) if !self.engine.is_wanted(&order.id) => {
+                            let effects = self.engine.withdraw(order.id);
+                            self.carry_out(effects, context)?;
+                            continue;
+                        }
+                        witness => witness?,
                     };
                     if !self.backend.is_remote() {
                         self.attempts.begin(order.id, order.kind());

@@ -366,10 +366,15 @@ impl Engine {
         effects
     }
 
+    /// It is this time. Called before every other input: what begins or fails is measured from here.
+    pub fn set_time(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
     /// Time has passed: hanging attempts are written off, attempts that are unwanted for too long are asked to end, and
     /// jobs whose wait is over begin.
     pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
-        self.now = self.now.max(now);
+        self.set_time(now);
         let now = self.now;
         let (mut effects, mut hung) = (vec![], vec![]);
         for id in self.index.due(now) {
@@ -601,6 +606,18 @@ impl Engine {
             }
             Err(failure) => self.fail(id, failure, faulty),
         }
+    }
+
+    /// An attempt at a dormant statement cannot begin, because a block that it is over is final and gone. Nobody tries again unless the
+    /// statement is wanted.
+    pub fn withdraw(&mut self, id: StatementId) -> Vec<Effect> {
+        if let Some(Phase::Proving { device, .. }) = self.jobs.get(&id).map(|job| &job.phase) {
+            let left = Failure::Cancelled { statement: id };
+            self.devices.end(*device, Some(&left), self.now);
+        }
+        self.dormant.remove(&id);
+        self.remove(&id);
+        self.start()
     }
 
     /// An attempt that was written off made a valid proof after all. The proof is kept, whatever became of its job

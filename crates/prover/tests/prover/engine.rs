@@ -1004,6 +1004,38 @@ fn orphans_are_speculated_upon_only_where_it_is_allowed_and_only_with_a_permit_t
 }
 
 #[test]
+fn a_speculation_whose_blocks_are_gone_is_left_and_made_once_it_is_wanted() {
+    let (one, two) =
+        (order(1, 1, Position::Batch { first: 0 }, &[]), order(2, 2, Position::Batch { first: 0 }, &[]));
+    let policy = Policy { speculate_orphans: true, ..policy() };
+    let (mut engine, _) = wanting_under(policy, &[one.clone(), two.clone()]);
+    engine.retain(BTreeSet::from([two.id]));
+    engine.want(vec![one.clone()]);
+    engine.proved(one.id, Ok(receipt(&one)));
+    assert_eq!(proofs(&engine.want(vec![one.clone()])), [two.id]);
+    let effects = engine.withdraw(two.id);
+    assert!(effects.is_empty() && engine.is_coherent() && engine.jobs() == 1, "{effects:?}");
+    assert_eq!(proofs(&engine.tick(at(1000))), [], "nobody tries again");
+    assert_eq!(proofs(&engine.want(vec![one, two.clone()])), [two.id]);
+    assert_eq!(engine.counts().attempts_failed, 0);
+}
+
+#[test]
+fn what_begins_after_a_long_rest_is_measured_from_then() {
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
+    let (mut engine, _) =
+        wanting_under(Policy { timeout: [at(10); 3], ..policy() }, std::slice::from_ref(&one));
+    engine.proved(one.id, Err(transient(&one)));
+    engine.retain(BTreeSet::from([one.id]));
+    engine.want(vec![]);
+    // The block returns when nothing has happened for longer than a proof may take.
+    engine.set_time(at(1000));
+    assert_eq!(proofs(&engine.want(vec![one.clone()])), [one.id]);
+    assert!(engine.tick(at(1000)).is_empty(), "it has just begun");
+    assert_eq!(engine.deadline(), Some(at(1010)));
+}
+
+#[test]
 fn a_running_orphan_is_asked_to_end_when_its_time_is_over_and_a_flip_back_begins_it_again() {
     let one = order(1, 1, Position::Batch { first: 0 }, &[]);
     let policy = Policy { orphans: Orphans::AbortAfter(at(5)), ..policy() };
