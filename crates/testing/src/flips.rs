@@ -16,6 +16,7 @@ use reprise_node::wire::{self, Tuning};
 use reprise_node::workload::Workload;
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_scheduler::tree::StateTree;
 use reprise_store::{Options, Store};
 
 /// Runs a node with threads, disk and the mock over the workload's dev chain, which goes A → B → A, twice: the second run is a
@@ -52,13 +53,22 @@ pub fn flips_back(workload: &Workload) -> Report {
 ///
 /// # Panics
 ///
-/// Where these bytes are no recording of this version, an invariant is broken, a statement is proved twice, the restart proves or
+/// Where these bytes are no recording of this version, or none of its transactions does anything, an invariant is broken, a statement is proved twice, the restart proves or
 /// executes anything, or the two end in different states.
 #[track_caller]
 #[expect(clippy::panic, reason = "a test fails by a panic")]
 pub fn replays(workload: &Workload, recording: &[u8]) -> Report {
     match Recording::decode(recording, Path::new("the recording of the test")) {
-        Ok(chain) => twice(workload, &chain),
+        Ok(chain) => {
+            let report = twice(workload, &chain);
+            let empty = StateTree::empty(Arc::new(Blake3)).root().to_hex();
+            assert!(
+                report.state_root != empty,
+                "no transaction of this recording does anything: it was made for another meaning, so record the chain again \
+                 (cargo run -- record --l1 dev --out FILE --force)"
+            );
+            report
+        }
         Err(error) => panic!("{error}"),
     }
 }

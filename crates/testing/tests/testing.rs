@@ -84,6 +84,10 @@ fn a_change_of_meaning_shows_in_the_state_that_a_recorded_chain_ends_in() {
     assert_eq!(report.state_root, flips_back(&workload(sound)).state_root);
     let other = |message: &[u8]| sound(message).map(|word| word + 1);
     assert_ne!(replays(&workload(other), &recording).state_root, report.state_root);
+    let nothing: fn(&[u8]) -> Option<u32> = |_| None;
+    let refused = std::panic::catch_unwind(|| replays(&workload(nothing), &recording)).unwrap_err();
+    let said = refused.downcast_ref::<&str>().copied().unwrap_or_default();
+    assert!(said.contains("another meaning"), "{said}");
     let mut older = recording;
     older[8] -= 1;
     let refused = std::panic::catch_unwind(|| replays(&workload(sound), &older)).unwrap_err();

@@ -12,7 +12,8 @@ use {{ident}}_semantics::Counters;
 
 #[test]
 fn the_programs_commit_what_native_execution_says_of_generated_blocks() {
-    let backend = MidenBackend::new(&miden(), Arc::new(Counters)).unwrap();
+    let backend = MidenBackend::new(&miden(), Arc::new(Counters))
+        .unwrap_or_else(|error| panic!("{error}"));
     let execute = |witness: &_| backend.execute(witness, &[]).map_err(|error| error.to_string());
     let programs = Backend::programs(&backend);
     Blocks::of(&workload()).executed_by(programs, Arc::new(Poseidon2), Arc::new(execute)).check();

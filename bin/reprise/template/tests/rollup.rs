@@ -19,9 +19,15 @@ fn a_flip_back_costs_no_proof_and_a_restart_proves_nothing() {
 fn a_recorded_chain_ends_in_the_state_that_it_ended_in_when_it_was_recorded() {
     let report = replays(&workload(), include_bytes!("../recordings/flip.reprise"));
     assert_eq!((report.flips, report.proofs_after_flip), (1, 0));
-    // Another root means that a transaction means something else than it did. Where you want that, record the chain again and put
-    // the new root there: the README says how.
-    assert_eq!(report.state_root, include_str!("../recordings/flip.root").trim());
+    let recorded = include_str!("../recordings/flip.root").trim();
+    let now = &report.state_root;
+    assert!(
+        now == recorded,
+        "a transaction means something else than it did: the chain ends in {now}, and not in \
+         {recorded}. Where you want that, record the chain again first (cargo run -- record --l1 dev \
+         --out recordings/flip.reprise --force), and then put the root that this test names into \
+         recordings/flip.root"
+    );
 }
 
 #[test]
