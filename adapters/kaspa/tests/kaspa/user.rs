@@ -135,7 +135,7 @@ fn a_message_that_follows_another_one_spends_what_that_leaves_so_no_miner_puts_i
         let pair = user.build(&MESSAGE, &outputs, funding, Some(&after)).unwrap();
         let spent = &pair.gathering.transaction.inputs;
         assert_eq!((spent[0].previous_outpoint, spent.len()), (after.outpoint, inputs));
-        judge(&user, &pair, &[&[after.clone()], &coins[..]].concat(), deposited);
+        judge(&user, &pair, &[std::slice::from_ref(&after), &coins[..]].concat(), deposited);
     }
 }
 
