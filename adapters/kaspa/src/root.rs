@@ -10,7 +10,7 @@
 //! The founder's key holds the covenant until its first state: the script names the pins, the pins the covenant and the account of its
 //! vault, and the covenant's id is a hash over its first output. So whoever follows it checks what the founder did. Nobody can check
 //! what the founder will do while the covenant is not in its first state. So a node with the founder's key enters that at once, and
-//! `reprise deposit` waits for it.
+//! `reprise deposit` refuses until then.
 //!
 //! | a founder who | could | is refused as |
 //! |---|---|---|

@@ -100,7 +100,7 @@ const TAKEN_BACK_MAX: usize = 2;
 /// How often coins are looked at to be merged.
 const MERGE_EVERY: Duration = Duration::from_secs(60);
 
-/// How often a covenant is looked for in the founder's key, until it is there no more.
+/// How often the covenant is looked for in the key: a reorg can bring it back there.
 const ENTER_EVERY: Duration = Duration::from_secs(10);
 
 /// How long exits may be owed without a claim to them, before that is an error.

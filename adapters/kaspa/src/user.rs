@@ -136,8 +136,7 @@ impl Pair {
 
     /// The last output of the acting transaction: what is left, to the key.
     fn change(&self) -> TransactionOutpoint {
-        let Transaction { outputs, .. } = &self.acting.transaction;
-        TransactionOutpoint::new(self.acting.transaction.id(), outputs.len().saturating_sub(1) as u32)
+        last_output(&self.acting.transaction)
     }
 }
 
@@ -219,12 +218,16 @@ impl User {
     }
 }
 
+/// Where the last output of a transaction is.
+fn last_output(transaction: &Transaction) -> TransactionOutpoint {
+    TransactionOutpoint::new(transaction.id(), transaction.outputs.len().saturating_sub(1) as u32)
+}
+
 /// The last output of a transaction that is not accepted yet, if it is the key's.
 fn change_of(transaction: &Transaction, key: &Key) -> Option<Coin> {
     let last = transaction.outputs.last().filter(|last| last.script_public_key == key.script())?;
-    let outpoint = TransactionOutpoint::new(transaction.id(), transaction.outputs.len() as u32 - 1);
     let entry = UtxoEntry::new(last.value, key.script(), UNACCEPTED_DAA_SCORE, false, None);
-    Some(Coin { outpoint, entry })
+    Some(Coin { outpoint: last_output(transaction), entry })
 }
 
 /// What the node's mempool holds of a key.

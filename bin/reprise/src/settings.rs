@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Command, value_parser};
+use clap::{ArgAction, Args, Command};
 use reprise_api::server::Token;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::receipts_in;
@@ -157,7 +157,7 @@ pub(crate) struct ProvingSettings {
 
     /// Gigabytes of memory that one proof may take; a statement whose proof needs more is given up [default: what the machine has,
     /// divided by --permits, and 4 at least]
-    #[arg(long, value_name = "GB", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "GB", value_parser = at_least_one::<u64>)]
     prover_memory: Option<u64>,
 
     /// Which transactions and batches have a proof of their own: always, never, or auto: those that cost more to compute in
@@ -193,7 +193,7 @@ pub(crate) struct ProvingSettings {
     backoff: [u64; 2],
 
     /// How many statements are looked up, waiting or proved at a time, at most
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = at_least_one::<usize>)]
     jobs_max: usize,
 
     /// How many seconds a stop waits for running proofs
@@ -219,7 +219,7 @@ pub(crate) struct BundleSettings {
         long = "bundle-batches",
         value_name = "N",
         default_value_t = 2,
-        value_parser = at_least_one
+        value_parser = at_least_one::<usize>
     )]
     batches: usize,
 
@@ -229,7 +229,7 @@ pub(crate) struct BundleSettings {
         long = "bundle-transactions",
         value_name = "N",
         default_value_t = 64,
-        value_parser = at_least_one
+        value_parser = at_least_one::<usize>
     )]
     transactions: usize,
 
@@ -669,11 +669,9 @@ fn permits(text: &str) -> Result<usize, String> {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, &'static str> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("say a whole number, 1 or more"),
-        Ok(number) => Ok(number),
-    }
+fn at_least_one<N: FromStr + Default + PartialEq>(text: &str) -> Result<N, &'static str> {
+    let number = text.parse().ok().filter(|number| *number != N::default());
+    number.ok_or("say a whole number, 1 or more")
 }
 
 fn timeouts(text: &str) -> Result<[u64; 3], String> {

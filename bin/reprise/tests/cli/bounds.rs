@@ -8,6 +8,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["run", "--jobs-max", "0"], "1 or more"),
     // Every proof would hang at once.
     (&["run", "--prove-timeout", "600,0,1200"], "1 or more"),
+    (&["run", "--prover-memory", "0"], "1 or more"),
     // The system starts no such number of threads.
     (&["run", "--permits", "99999"], "1 to 1024"),
     (&["run", "--bundle-batches", "0"], "1 or more"),
