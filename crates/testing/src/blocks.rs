@@ -1,19 +1,21 @@
 //! Generated blocks: what native execution says of each is what a proof system proves.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use reprise_conformance::fixture::{Fixture, LaneProver, pins, transaction};
 use reprise_model::digest::{Digest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{Journal, Outcome, TransactionEffects};
+use reprise_model::journal::{Access, Journal, Outcome, TransactionEffects};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
 use reprise_model::order::PartRef;
 use reprise_model::processor::{self, Processor};
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::scheduled::{ProvedBy, ScheduledBlock};
+use reprise_model::scheduled::{ProvedBy, ScheduledBlock, ScheduledTransaction};
 use reprise_model::state;
 use reprise_model::statement::{Claim, Kind};
 use reprise_model::transaction::{LaneTransaction, Rollup};
@@ -179,12 +181,17 @@ pub enum Disagreement {
         block: usize,
     },
     /// A program does not commit what native execution expects, or refuses.
-    #[error("the {kind} program disagrees with native execution (seed {seed}, block {block}): {reason}")]
+    #[error(
+        "the {kind} program disagrees with native execution (seed {seed}, block {block}): {reason}{}",
+        natively(executed)
+    )]
     NotProved {
         /// Of what.
         kind: Kind,
         /// What the backend said.
         reason: String,
+        /// The transactions that the program was to execute; none where it verifies proofs alone.
+        executed: Vec<Executed>,
         /// The seed.
         seed: u64,
         /// The block.
@@ -199,6 +206,44 @@ pub enum Disagreement {
         /// How many transactions had each outcome.
         outcomes: BTreeMap<Outcome, usize>,
     },
+}
+
+/// What native execution says of a transaction.
+///
+/// ```
+/// use reprise_model::journal::Outcome;
+/// use reprise_testing::Executed;
+///
+/// let executed = Executed { message: "4c444733".into(), outcome: Outcome::MALFORMED, accesses: vec![] };
+/// assert_eq!(executed.to_string(), "4c444733 ends as Outcome(1) and changes nothing");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Executed {
+    /// Its message, in hexadecimal.
+    pub message: String,
+    /// How it ends.
+    pub outcome: Outcome,
+    /// The values that it declares, and their hashes before and after.
+    pub accesses: Vec<Access>,
+}
+
+impl fmt::Display for Executed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { message, outcome, accesses } = self;
+        let message = if message.is_empty() { "the empty message" } else { message };
+        write!(f, "{message} ends as {outcome:?} and changes ")?;
+        let mut changed = accesses.iter().filter(|access| access.before != access.after).peekable();
+        if changed.peek().is_none() {
+            return f.write_str("nothing");
+        }
+        let deleted = |access: &Access| if access.after == Digest::ZERO { " (deleted)" } else { "" };
+        let changed = changed.map(|access| format!("{}{}", access.resource, deleted(access)));
+        f.write_str(&changed.collect::<Vec<_>>().join(", "))
+    }
+}
+
+fn natively(executed: &[Executed]) -> String {
+    executed.iter().map(|executed| format!("\n  natively {executed}")).collect()
 }
 
 impl<'w> Blocks<'w> {
@@ -306,6 +351,8 @@ struct Compared<'b, 'w> {
     fixture: Fixture,
     state: State,
     agreed: Agreement,
+    /// The transactions of the block that is compared.
+    executed: Vec<Executed>,
     /// The batches that are proved and not settled yet.
     unsettled: Vec<(usize, Vec<ProvedPart>)>,
 }
@@ -327,6 +374,7 @@ impl<'b, 'w> Compared<'b, 'w> {
             fixture,
             state: State::default(),
             agreed: Agreement::default(),
+            executed: vec![],
             unsettled: vec![],
         }
     }
@@ -416,6 +464,12 @@ impl<'b, 'w> Compared<'b, 'w> {
     ) -> Result<(), Disagreement> {
         let scheduled = self.fixture.block(accepted.to_vec()).clone();
         self.agrees(block, accepted, outcomes, &scheduled)?;
+        let executed = |(transaction, scheduled): (&LaneTransaction, &ScheduledTransaction)| Executed {
+            message: hex(transaction.message(&self.rollup.covenant)),
+            outcome: scheduled.journal.outcome,
+            accesses: scheduled.journal.accesses.clone(),
+        };
+        self.executed = accepted.iter().zip(&scheduled.transactions).map(executed).collect();
         let backend = match &self.blocks.by {
             By::Proofs(backend) => backend.clone(),
             By::Executions(_, execute) => return self.executed(block, &scheduled, &execute.clone()),
@@ -424,16 +478,17 @@ impl<'b, 'w> Compared<'b, 'w> {
         for (index, part) in self.fixture.parts(&[block]).into_iter().enumerate() {
             let batch = &scheduled.batches[index];
             let mut assumptions = vec![];
-            for at in batch.begin as usize..batch.end as usize {
+            for at in batch.range() {
                 if scheduled.transactions[at].proved_by == ProvedBy::Itself {
                     let witness = Witness::Transaction(self.fixture.transaction_witness(block, at));
                     let claim = self.fixture.transaction_claim(block, at);
-                    assumptions.push(self.prove(&backend, block, claim, witness, vec![])?);
+                    assumptions.push(self.prove(&backend, block, claim, witness, vec![], at..at + 1)?);
                 }
             }
             let witness = Witness::Batch(self.fixture.batch_witness_at(block, index));
             let claim = self.fixture.batch_claim_at(block, index);
-            parts.push((part, self.prove(&backend, block, claim, witness, assumptions)?));
+            let executes = batch.range();
+            parts.push((part, self.prove(&backend, block, claim, witness, assumptions, executes)?));
         }
         if !parts.is_empty() {
             self.unsettled.push((block, parts));
@@ -452,7 +507,7 @@ impl<'b, 'w> Compared<'b, 'w> {
         execute: &Execute<'_>,
     ) -> Result<(), Disagreement> {
         let (seed, hasher) = (self.blocks.seed, self.blocks.hasher.clone());
-        let mut compare = |witness: Witness, expected: Digest| {
+        let mut compare = |witness: Witness, expected: Digest, executes: Range<usize>| {
             let kind = witness.kind();
             self.agreed.proofs[kind as usize] += 1;
             let reason = match execute(&witness) {
@@ -460,22 +515,23 @@ impl<'b, 'w> Compared<'b, 'w> {
                 Ok(committed) => format!("it commits {committed}, and {expected} is expected"),
                 Err(refused) => refused,
             };
-            Err(Disagreement::NotProved { kind, reason, seed, block: block + 1 })
+            let executed = self.executed[executes].to_vec();
+            Err(Disagreement::NotProved { kind, reason, executed, seed, block: block + 1 })
         };
         for (at, transaction) in scheduled.transactions.iter().enumerate() {
             if transaction.proved_by != ProvedBy::Disposal {
                 let witness = Witness::Transaction(self.fixture.transaction_witness(block, at));
-                compare(witness, transaction.journal.digest(hasher.as_ref()))?;
+                compare(witness, transaction.journal.digest(hasher.as_ref()), at..at + 1)?;
             }
         }
-        for at in 0..scheduled.batches.len() {
+        for (at, batch) in scheduled.batches.iter().enumerate() {
             let witness = Witness::Batch(self.fixture.batch_witness_at(block, at));
-            compare(witness, self.fixture.span_at(block, at).journal.digest(hasher.as_ref()))?;
+            compare(witness, self.fixture.span_at(block, at).journal.digest(hasher.as_ref()), batch.range())?;
         }
         let parts = Fixture::computed(&self.fixture.parts(&[block]));
         if let Some(settled) = self.fixture.aggregate_journal(&[block]).filter(|_| !parts.is_empty()) {
             let witness = Witness::Aggregate(self.fixture.settlement_witness(&parts));
-            compare(witness, settled.digest(hasher.as_ref()))?;
+            compare(witness, settled.digest(hasher.as_ref()), 0..scheduled.transactions.len())?;
         }
         Ok(())
     }
@@ -490,7 +546,8 @@ impl<'b, 'w> Compared<'b, 'w> {
             for some in parts.chunks(proofs) {
                 let (some, receipts): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
                 let (claim, witness) = self.fixture.join(&some);
-                let receipt = self.prove(backend, block, claim, Witness::Aggregate(witness), receipts)?;
+                let witness = Witness::Aggregate(witness);
+                let receipt = self.prove(backend, block, claim, witness, receipts, 0..0)?;
                 joined.push((Fixture::joined(&some), receipt));
             }
             parts = joined;
@@ -498,7 +555,7 @@ impl<'b, 'w> Compared<'b, 'w> {
         let (parts, receipts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let claim = self.fixture.aggregate_claim(&blocks);
         let witness = Witness::Aggregate(self.fixture.settlement_witness(&parts));
-        self.prove(backend, block, claim, witness, receipts)?;
+        self.prove(backend, block, claim, witness, receipts, 0..0)?;
         Ok(())
     }
 
@@ -509,10 +566,15 @@ impl<'b, 'w> Compared<'b, 'w> {
         claim: Claim,
         witness: Witness,
         assumptions: Vec<Verified<Receipt>>,
+        executes: Range<usize>,
     ) -> Result<Verified<Receipt>, Disagreement> {
         let (kind, backend) = (witness.kind(), backend.as_ref());
         let (seed, block) = (self.blocks.seed, block + 1);
-        let failed = |reason| Disagreement::NotProved { kind, reason, seed, block };
+        let executed = &self.executed;
+        let failed = |reason| {
+            let executed = executed[executes.clone()].to_vec();
+            Disagreement::NotProved { kind, reason, executed, seed, block }
+        };
         let proof = backend.prove(&Task { claim, witness, assumptions });
         let receipt = proof.map_err(|error| failed(error.to_string()))?.receipt;
         let receipt = Verified::check(receipt, backend).map_err(|error| failed(error.to_string()))?;

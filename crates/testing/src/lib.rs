@@ -36,7 +36,7 @@ mod worlds;
 pub use reprise_node::workload::Workload;
 pub use reprise_sim::scenario::Fault;
 
-pub use crate::blocks::{Agreement, Blocks, Disagreement, Execute};
+pub use crate::blocks::{Agreement, Blocks, Disagreement, Execute, Executed};
 pub use crate::flips::{flips_back, replays};
 pub use crate::sandbox::Sandbox;
 pub use crate::worlds::{Worlds, WorldsFailed};

@@ -6,15 +6,19 @@
     reason = "a test that cannot go on has failed"
 )]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use reprise_model::digest::ResourceId;
+use reprise_model::hash::Blake3;
 use reprise_model::journal::{Outcome, TransactionEffects};
 use reprise_model::processor::{Processor, ResourceView};
+use reprise_model::statement::Kind;
 use reprise_model::transaction::TransactionFacts;
 use reprise_node::dev;
 use reprise_node::rng::Rng;
 use reprise_node::traffic::{Draft, State, Traffic};
+use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_testing::{Blocks, Disagreement, Fault, Workload, Worlds, WorldsFailed, flips_back, replays};
 
 /// Writes what `word` gives to the value of whoever signs.
@@ -120,6 +124,24 @@ fn a_workload_that_reads_something_else_than_its_arguments_is_found() {
     let refused = Blocks::of(&workload(remembers)).run().unwrap_err();
     assert!(matches!(refused, Disagreement::NotDeterministic { .. }), "{refused}");
     Worlds::of(&workload(remembers)).seeds(1..3).blocks(60).run().unwrap_err();
+}
+
+#[test]
+fn a_program_of_another_meaning_is_found_by_the_messages_that_it_executes_otherwise() {
+    let meant = workload(sound);
+    // The backend runs a program that forgets what the message 13 does.
+    let forgets = |message: &[u8]| sound(message).filter(|word| *word != 0x13);
+    let hasher = Arc::new(Blake3);
+    let other = workload(forgets).processor();
+    let config = MockConfig { workload: "writes".into(), ..MockConfig::default() };
+    let program = Arc::new(MockBackend::new(config, hasher.clone(), other));
+    let refused = Blocks::of(&meant).proved_by(program, hasher).run().unwrap_err();
+    let Disagreement::NotProved { kind: Kind::Batch, executed, .. } = &refused else { panic!("{refused}") };
+    assert!((1..=3).contains(&executed.len()), "as many as a batch has: {refused}");
+    let culprit = executed.iter().find(|executed| executed.message == "13").unwrap();
+    assert_eq!((culprit.outcome, culprit.accesses.len()), (Outcome::SUCCESS, 1));
+    let said = format!("natively 13 ends as Outcome(0) and changes {}", culprit.accesses[0].resource);
+    assert!(refused.to_string().contains(&said), "{refused}");
 }
 
 #[test]
