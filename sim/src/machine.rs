@@ -95,9 +95,8 @@ pub struct Machine {
     /// The number of its process: timers of an earlier one are ignored.
     pub process_number: u64,
     process: Option<Process>,
-    /// The settled positions of which it has written snapshots, the newest last, which survive its disk. Each with the height up to
-    /// which it knows what was paid.
-    written: VecDeque<(SettledPosition, u64)>,
+    /// The settled positions of which it has written snapshots, the newest last, which survive its disk.
+    written: VecDeque<SettledPosition>,
     /// The snapshot that its directory begins with.
     origin: Option<Origin>,
     /// How many faults were injected.
@@ -108,8 +107,6 @@ pub struct Machine {
 #[derive(Clone)]
 pub struct Origin {
     snapshot: Snapshot,
-    /// Up to which height it knows what was paid.
-    knows_from: u64,
     /// Whether a founder has forged it.
     is_forged: bool,
 }
@@ -448,7 +445,7 @@ impl Machine {
         };
         {
             let mut checker = lock(&self.checker);
-            let knows_from = self.origin.as_ref().map_or(0, |origin| origin.knows_from);
+            let knows_from = origin.carried_by.unwrap_or_default();
             checker.is_deceived = self.is_deceived();
             checker.value.begins(self.deployment.hasher.as_ref(), &origin.unpaid, knows_from);
         }
@@ -538,9 +535,8 @@ impl Machine {
     pub fn snapshots(&self) -> Vec<Origin> {
         let network = "simulated".to_owned();
         let identity = self.deployment.identity(network);
-        let of = |(settled, knows_from): &(SettledPosition, u64)| Origin {
+        let of = |settled: &SettledPosition| Origin {
             snapshot: Snapshot { identity: identity.clone(), settled: settled.clone() },
-            knows_from: *knows_from,
             is_forged: false,
         };
         self.written.iter().rev().map(of).collect()
@@ -697,7 +693,7 @@ impl Machine {
     pub fn needs_from(&self) -> u64 {
         let began = |origin: &Origin| origin.snapshot.settled.position.checkpoint.0;
         // Where it loses its directory it begins with a snapshot that it has written; without one at the founding.
-        let written = self.written.iter().map(|(settled, _)| settled.position.checkpoint.0);
+        let written = self.written.iter().map(|settled| settled.position.checkpoint.0);
         let begins = [self.origin.as_ref().map(began), written.min()].map(Option::unwrap_or_default);
         let reorganised = self.process.as_ref().map(|process| {
             let (tip, _) = process.seen.tip();
@@ -833,8 +829,7 @@ impl Machine {
         let is_final = checkpoint.0 + settled.carried_above <= finalized.0;
         // Its bytes decide, so that no random draw changes.
         let choice = settled.position.state.root().0[0];
-        let knows_from = finalized.0.max(checkpoint.0 + settled.carried_above);
-        self.written.push_back((settled, knows_from));
+        self.written.push_back(settled);
         let old = self.written.len().saturating_sub(SNAPSHOTS);
         self.written.drain(..old);
         if !is_final || choice.is_multiple_of(4) {
@@ -979,7 +974,7 @@ impl Origin {
         let rich = Account::new(5000 * AMOUNT_MIN, 0).cells();
         settled.position.state = settled.position.state.with(&account("founder"), Some(&rich));
         settled.settlement.journal.transition.root_after = settled.position.state.root();
-        Self { snapshot, is_forged: true, ..*self }
+        Self { snapshot, is_forged: true }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::exit::Exit;
 use reprise_model::hash::Hasher;
@@ -29,8 +30,9 @@ pub struct ValueChecker {
     balances: (Digest, u64),
     /// What the node owes, by its own word, and how much it is.
     owed: (Vec<Named>, u64),
-    /// From which height on it knows what is owed. Who begins with a snapshot knows before that what later blocks pay.
-    knows_from: u64,
+    /// From which height on it owes what the chain owes. Who begins with a snapshot knows before that the settlements up to this
+    /// height.
+    knows_from: Checkpoint,
     /// The exits of blocks that were executed since the last judgement.
     executed: Vec<(BlockHash, Vec<Exit>)>,
     /// Whether something was said since the last judgement.
@@ -43,8 +45,8 @@ impl ValueChecker {
         Self { holds_coins, ..Self::default() }
     }
 
-    /// A process begins, on a chain that owes this, as far as it is known up to a height.
-    pub fn begins(&mut self, hasher: &dyn Hasher, unpaid: &[Unpaid], knows_from: u64) {
+    /// A process begins, on a chain that owes this, which it knows from a height on.
+    pub fn begins(&mut self, hasher: &dyn Hasher, unpaid: &[Unpaid], knows_from: Checkpoint) {
         let is_paid = |unpaid: &Unpaid, at: usize| unpaid.paid.contains(&(at as u32));
         let root = |unpaid: &Unpaid| root_of(hasher, &unpaid.exits, |at| is_paid(unpaid, at));
         let named = unpaid.iter().map(|it| (it.settlement.statement, it.carrier, root(it)));
@@ -114,7 +116,7 @@ impl ValueChecker {
         if balances != books.balances {
             return Err((CONSERVED, differs("balances", balances, books.balances)));
         }
-        if l1.height(tip).is_none_or(|height| height < self.knows_from) {
+        if l1.height(tip).is_none_or(|height| height < self.knows_from.0) {
             return Ok(());
         }
         if *named != books.named() {

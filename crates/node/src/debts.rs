@@ -3,7 +3,10 @@
 //! The debts are a function of the chain alone: a settlement owes the exits of the batches after the previous settlement,
 //! up to its own end. So a node that follows the chain again from its root, as every restart does, computes the same
 //! debts. A claim pays one exit of a settlement, whoever sends it and in any order: it shows the root over the exits before and
-//! after. A debt is dropped once the block that paid its last exit is final.
+//! after, and of two settlements that have the same exits left it pays the older one's.
+//!
+//! Who begins with a snapshot computes the same debts too: it names what its block and those below it leave unpaid. So a debt is
+//! dropped once no later snapshot names it: once its last exit is paid at or below the end of the last settlement that is final.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,9 +66,8 @@ struct Settled {
 impl Debt {
     fn new(
         hasher: &dyn Hasher,
-        carrier: Checkpoint,
         settlement: ObservedSettlement,
-        block: BlockHash,
+        (block, carrier): (BlockHash, Checkpoint),
         exits: Vec<Exit>,
     ) -> Self {
         let tree = Tree::of(hasher, &exits);
@@ -99,6 +101,11 @@ impl Debt {
     fn is_paid(&self) -> bool {
         self.unpaid.tree.root() == Digest::ZERO
     }
+
+    /// How many exits the blocks up to a checkpoint pay.
+    fn paid_up_to(&self, last: Checkpoint) -> usize {
+        self.paid.partition_point(|(at, _)| *at <= last)
+    }
 }
 
 impl Debts {
@@ -110,8 +117,8 @@ impl Debts {
         unpaid: Vec<Unpaid>,
         checkpoint: Checkpoint,
     ) -> Self {
-        let of = |Unpaid { settlement, carrier, exits, paid }| {
-            let mut owed = Debt::new(claim_hasher.as_ref(), checkpoint, settlement, carrier, exits);
+        let of = |Unpaid { settlement, carrier, carried_by, exits, paid }| {
+            let mut owed = Debt::new(claim_hasher.as_ref(), settlement, (carrier, carried_by), exits);
             owed.unpaid.is_final = true;
             paid.iter().for_each(|exit| owed.pay(claim_hasher.as_ref(), checkpoint, *exit as usize));
             Arc::new(owed)
@@ -128,19 +135,18 @@ impl Debts {
         }
     }
 
-    /// What the settlements owe that are carried up to a checkpoint, as a snapshot names it.
-    pub fn unpaid(&self, carrier: Checkpoint) -> Vec<Unpaid> {
+    /// What a snapshot names whose block has the checkpoint `end` and whose settlement is carried at `carrier`: what the blocks up to
+    /// its own leave unpaid.
+    pub fn unpaid(&self, end: Checkpoint, carrier: Checkpoint) -> Vec<Unpaid> {
         let owed = self.owed.iter().filter(|owed| owed.carrier <= carrier);
-        owed.map(|owed| (&owed.unpaid, &owed.paid))
-            .map(|(unpaid, paid)| Unpaid {
-                settlement: unpaid.settlement.clone(),
-                carrier: unpaid.carrier,
-                exits: unpaid.exits.clone(),
-                paid: paid
-                    .iter()
-                    .filter(|(at, _)| *at <= self.finalized)
-                    .map(|(_, exit)| *exit as u32)
-                    .collect(),
+        owed.map(|owed| (owed, &owed.paid[..owed.paid_up_to(end)]))
+            .filter(|(owed, paid)| paid.len() < owed.unpaid.exits.len())
+            .map(|(owed, paid)| Unpaid {
+                settlement: owed.unpaid.settlement.clone(),
+                carrier: owed.unpaid.carrier,
+                carried_by: owed.carrier,
+                exits: owed.unpaid.exits.clone(),
+                paid: paid.iter().map(|(_, exit)| *exit as u32).collect(),
             })
             .collect()
     }
@@ -150,7 +156,7 @@ impl Debts {
         self.owed.iter().filter(|owed| !owed.is_paid()).map(|owed| &owed.unpaid)
     }
 
-    /// All of it, the oldest settlement first: also what is paid and not final. A copy costs a pointer a settlement.
+    /// All of it, the oldest settlement first: also what is paid and not dropped yet. A copy costs a pointer a settlement.
     pub fn all(&self) -> Vec<Arc<Debt>> {
         self.owed.clone()
     }
@@ -189,7 +195,7 @@ impl Debts {
         while self.blocks.pop_back_if(|block| block.checkpoint >= lowest).is_some() {}
         while self.settled.pop_back_if(|settled| settled.carrier >= lowest).is_some() {}
         let before = self.owed.len();
-        self.owed.retain(|owed| owed.carrier < lowest);
+        self.owed.retain(|owed| owed.unpaid.is_final || owed.carrier < lowest);
         let mut changed = self.owed.len() != before;
         let is_undone = |owed: &&mut Arc<Debt>| {
             owed.paid.last().is_some_and(|(at, _)| *at >= lowest) && !mutation::is(Mutation::PaidForEver)
@@ -201,10 +207,11 @@ impl Debts {
         changed
     }
 
-    /// A claim pays an exit. Returns whether it is one of these: a snapshot does not name the debts that were paid before it.
+    /// A claim pays an exit of a settlement that is carried by then. Returns whether it is one of these: a snapshot does not name the
+    /// debts that were paid before it.
     fn pay(&mut self, claim: &ObservedClaim, at: Checkpoint) -> bool {
         let hasher = self.claim_hasher.as_ref();
-        for owed in &mut self.owed {
+        for owed in self.owed.iter_mut().filter(|owed| owed.carrier <= at) {
             if let Some(exit) = owed.claimed(hasher, claim) {
                 Arc::make_mut(owed).pay(hasher, at, exit);
                 return true;
@@ -217,12 +224,12 @@ impl Debts {
         &mut self,
         settlement: &ObservedSettlement,
         end: Option<Checkpoint>,
-        (carrier, at): (BlockHash, Checkpoint),
+        carrier: (BlockHash, Checkpoint),
     ) -> bool {
         // A settlement that ends in a block off the chain settles nothing of the chain.
         let Some(end) = end else { return false };
         let after = self.settled.back().map(|last| last.end);
-        self.settled.push_back(Settled { carrier: at, end });
+        self.settled.push_back(Settled { carrier: carrier.1, end });
         let covered = self.blocks.iter().filter(|block| after.is_none_or(|after| block.checkpoint > after));
         let covered = covered.take_while(|block| block.checkpoint <= end);
         let exits: Vec<Exit> = covered.flat_map(|block| block.exits.iter().copied()).collect();
@@ -234,7 +241,7 @@ impl Debts {
             tracing::error!(%statement, "the exits of a settlement are not those of the blocks that it settles: they cannot be paid");
             return false;
         }
-        let owed = Debt::new(self.claim_hasher.as_ref(), at, settlement.clone(), carrier, exits);
+        let owed = Debt::new(self.claim_hasher.as_ref(), settlement.clone(), carrier, exits);
         self.owed.push(Arc::new(owed));
         true
     }
@@ -248,17 +255,17 @@ impl Debts {
         while self.settled.get(1).is_some_and(|next| next.carrier <= finalized) {
             self.settled.pop_front();
         }
-        if let Some(last) = self.settled.front().filter(|last| last.carrier <= finalized).copied() {
-            while self.blocks.pop_front_if(|block| block.checkpoint <= last.end).is_some() {}
-        }
         let mut changed = false;
         for owed in self.owed.iter_mut().filter(|owed| !owed.unpaid.is_final && owed.carrier <= finalized) {
             Arc::make_mut(owed).unpaid.is_final = true;
             changed = true;
         }
-        let for_good =
-            |owed: &Arc<Debt>| owed.is_paid() && owed.paid.last().is_none_or(|(at, _)| *at <= finalized);
-        self.owed.retain(|owed| !for_good(owed));
+        if let Some(Settled { end, .. }) =
+            self.settled.front().filter(|last| last.carrier <= finalized).copied()
+        {
+            while self.blocks.pop_front_if(|block| block.checkpoint <= end).is_some() {}
+            self.owed.retain(|owed| owed.paid_up_to(end) < owed.unpaid.exits.len());
+        }
         changed
     }
 }

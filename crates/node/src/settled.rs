@@ -84,7 +84,7 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     for event in event_log.all() {
         replay.follow(event?)?;
     }
-    let unpaid = replay.debts().unpaid(carrier);
+    let unpaid = replay.debts().unpaid(end, carrier);
     Ok(Snapshot { identity, settled: SettledPosition { position, settlement, carried_above, unpaid } })
 }
 

@@ -24,6 +24,7 @@
 //! order. The last frame is the number of entries, and nothing follows it. So a file that is cut anywhere, or has a byte more or
 //! another one, is refused. The last checksum names the snapshot: equal snapshots are equal files.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,14 +47,14 @@ use crate::tree::StateTree;
 use crate::tree::ascending::Ascending;
 
 /// The version of the format. Another one is refused.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 
 const MAGIC: [u8; 8] = *b"RPSNAPSH";
 
 /// A frame of entries ends at so many bytes.
 const FRAME_BYTES: usize = 64 << 10;
 
-/// The exits of a settlement up to the snapshot's block that are not known to be paid. Whoever begins with the snapshot never sees
+/// The exits of a settlement that the snapshot's block and those below it leave unpaid. Whoever begins with the snapshot never sees
 /// the blocks that they follow from, and can pay them nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Unpaid {
@@ -61,17 +62,22 @@ pub struct Unpaid {
     pub settlement: ObservedSettlement,
     /// The block that carries it.
     pub carrier: BlockHash,
+    /// The checkpoint of that block, which may lie above the snapshot's: what claims below it pay is another settlement's, though it
+    /// has the very same exits.
+    pub carried_by: Checkpoint,
     /// The exits, in order.
     pub exits: Vec<Exit>,
-    /// The places of those that are paid for good.
+    /// The places of those that are paid up to the snapshot's block.
     pub paid: Vec<u32>,
 }
 
 impl Unpaid {
-    /// Whether these are the settlement's exits, all of them.
+    /// Whether these are the settlement's exits, all of them, and one of them is not paid.
     fn are_whole(&self, hasher: &dyn WorkloadHasher) -> bool {
-        let are_there = self.paid.iter().all(|exit| (*exit as usize) < self.exits.len());
-        are_there && exit::root(hasher, &self.exits) == self.settlement.journal.transition.exits
+        let paid: BTreeSet<_> =
+            self.paid.iter().filter(|exit| (**exit as usize) < self.exits.len()).collect();
+        let is_owed = paid.len() == self.paid.len() && paid.len() < self.exits.len();
+        is_owed && exit::root(hasher, &self.exits) == self.settlement.journal.transition.exits
     }
 }
 
@@ -164,6 +170,10 @@ impl Head {
         // A chain block's blue score is above its parent's, and so is its height.
         let carried = self.checkpoint.0.checked_add(self.carried_above);
         if self.checkpoint.0 > block.blue_score || self.carried_above == 0 || carried.is_none() {
+            return Some(Lie::Height);
+        }
+        let carriers = self.unpaid.iter().map(|unpaid| unpaid.carried_by).chain([self.carried_by()]);
+        if !carriers.is_sorted() {
             return Some(Lie::Height);
         }
         let of_pins = |unpaid: &&Unpaid| unpaid.settlement.journal.transition.pins == transition.pins;

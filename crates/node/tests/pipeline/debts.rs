@@ -18,11 +18,13 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
 use reprise_model::exit::{self, AMOUNT_MIN, Exit, Payee, ScriptClass, Sibling, Tree};
 use reprise_model::hash::Blake3;
-use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+use reprise_model::journal::{
+    AggregateJournal, Commitment, Outcome, SpanJournal, TransactionJournal, Transition,
+};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::scheduled::ScheduledBlock;
+use reprise_model::scheduled::{ProvedBy, ScheduledBatch, ScheduledBlock, ScheduledTransaction};
 use reprise_model::statement::StatementId;
 use reprise_node::debts::Debts;
 use reprise_node::event::NoopObserver;
@@ -142,9 +144,19 @@ fn what_is_owed_is_what_was_settled_with_exits_and_a_restart_owes_the_same() {
 
 /// A block at a height on top of the chain, that accepted claims; with it finality reaches a checkpoint.
 fn claiming(height: u64, claims: Vec<ObservedClaim>, finalized: Checkpoint) -> (ChainEvent, ScheduledBlock) {
-    let block_hash = BlockHash([height as u8; 32]);
+    block(height, vec![], vec![], claims, finalized)
+}
+
+/// The same, where it makes exits and carries settlements too.
+fn block(
+    height: u64,
+    exits: Vec<Exit>,
+    settlements: Vec<ObservedSettlement>,
+    claims: Vec<ObservedClaim>,
+    finalized: Checkpoint,
+) -> (ChainEvent, ScheduledBlock) {
     let block = ChainBlockMetadata {
-        block_hash,
+        block_hash: BlockHash([height as u8; 32]),
         parent_hash: BlockHash([height as u8 - 1; 32]),
         blue_score: height,
         daa_score: height,
@@ -153,12 +165,17 @@ fn claiming(height: u64, claims: Vec<ObservedClaim>, finalized: Checkpoint) -> (
         sequencing_commitment: Digest::ZERO,
     };
     let metadata = BatchMetadata { id: BlockId(height), checkpoint: Checkpoint(height), block };
-    let block =
-        ChainBlock { metadata: block, accepted: vec![], lane_proof: None, settlements: vec![], claims };
+    let block = ChainBlock { metadata: block, accepted: vec![], lane_proof: None, settlements, claims };
+    let journal =
+        SpanJournal { transition: settling(&exits), open_before: Digest::ZERO, open_after: Digest::ZERO };
+    let batch = ScheduledBatch { begin: 0, end: 1, computed: None, journal };
+    let outcome = Outcome::SUCCESS;
+    let journal = TransactionJournal { exits, ..TransactionJournal::disposed(Digest::ZERO, outcome) };
+    let transaction = ScheduledTransaction { merge_index: 0, proved_by: ProvedBy::Batch, journal };
     let scheduled = ScheduledBlock {
         metadata,
-        transactions: vec![],
-        batches: vec![],
+        transactions: vec![transaction],
+        batches: vec![batch],
         root_after: Digest::ZERO,
         tip_after: Digest::ZERO,
         is_anchor: false,
@@ -167,22 +184,57 @@ fn claiming(height: u64, claims: Vec<ObservedClaim>, finalized: Checkpoint) -> (
     (ChainEvent { added, finalized, ..ChainEvent::default() }, scheduled)
 }
 
-/// Three exits that a settlement owes.
-fn three() -> Unpaid {
+fn exits_of(amounts: impl IntoIterator<Item = u64>) -> Vec<Exit> {
     let payee = Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) };
-    let exits: Vec<Exit> = (1..4).map(|n| Exit { payee, amount: n * AMOUNT_MIN }).collect();
-    let transition = Transition {
+    amounts.into_iter().map(|amount| Exit { payee, amount: amount * AMOUNT_MIN }).collect()
+}
+
+fn settling(exits: &[Exit]) -> Transition {
+    Transition {
         pins: PinsDigest([1; 32]),
         root_before: Digest::ZERO,
         root_after: Digest::ZERO,
         tip_before: Digest::ZERO,
         tip_after: Digest::ZERO,
-        exits: exit::root(&Blake3, &exits),
+        exits: exit::root(&Blake3, exits),
+    }
+}
+
+fn settlement(number: u8, end: u8, exits: &[Exit]) -> ObservedSettlement {
+    let journal = AggregateJournal { transition: settling(exits), commitment: Commitment::Unbound };
+    ObservedSettlement { statement: StatementId([number; 32]), journal, end_block: BlockHash([end; 32]) }
+}
+
+/// Of a block, the checkpoint in its hash.
+fn end_of(settlement: &ObservedSettlement) -> Option<Checkpoint> {
+    Some(Checkpoint(settlement.end_block.0[0].into()))
+}
+
+/// A claim of an exit that a tree leaves unpaid, and the tree after it.
+fn claim(tree: &mut Tree, exit: usize) -> ObservedClaim {
+    let (before, lefts) = (tree.root(), tree.path(exit).iter().map(Sibling::is_left).collect());
+    tree.pay(&Blake3, exit);
+    ObservedClaim { before, after: tree.root(), lefts }
+}
+
+fn owing(unpaid: Vec<Unpaid>, checkpoint: Checkpoint) -> Debts {
+    Debts::owing(Arc::new(Blake3), Arc::new(Blake3), unpaid, checkpoint)
+}
+
+/// What is owed: the settlements, and the exits of each that are left.
+fn left(debts: &Debts) -> Vec<(u8, Vec<u64>)> {
+    let left = |it: &UnpaidExits| {
+        let left = it.exits.iter().enumerate().filter(|(at, _)| !it.tree.is_paid(*at));
+        left.map(|(_, exit)| exit.amount / AMOUNT_MIN).collect()
     };
-    let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
-    let settlement =
-        ObservedSettlement { statement: StatementId([1; 32]), journal, end_block: BlockHash([2; 32]) };
-    Unpaid { settlement, carrier: BlockHash([3; 32]), exits, paid: vec![] }
+    debts.owed().map(|it| (it.settlement.statement.0[0], left(it))).collect()
+}
+
+/// Three exits that a settlement owes.
+fn three() -> Unpaid {
+    let exits = exits_of(1..4);
+    let (carrier, carried_by) = (BlockHash([3; 32]), Checkpoint(3));
+    Unpaid { settlement: settlement(1, 2, &exits), carrier, carried_by, exits, paid: vec![] }
 }
 
 #[test]
@@ -212,26 +264,15 @@ fn who_begins_with_a_snapshot_tells_its_payer_what_is_owed_before_the_chain_chan
 }
 
 #[test]
-fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_the_last_is_final() {
+fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_no_snapshot_names_it() {
     let unpaid = three();
-    let mut debts = Debts::owing(Arc::new(Blake3), Arc::new(Blake3), vec![unpaid.clone()], Checkpoint(10));
-    let left = |debts: &Debts| -> Vec<u64> {
-        let unpaid = |it: &UnpaidExits| -> Vec<u64> {
-            let left = it.exits.iter().enumerate().filter(|(at, _)| !it.tree.is_paid(*at));
-            left.map(|(_, exit)| exit.amount / AMOUNT_MIN).collect()
-        };
-        debts.owed().flat_map(unpaid).collect()
-    };
-    assert_eq!(left(&debts), [1, 2, 3]);
+    let mut debts = owing(vec![unpaid.clone()], Checkpoint(10));
+    assert_eq!(left(&debts), [(1, vec![1, 2, 3])]);
     let mut tree = Tree::of(&Blake3, &unpaid.exits);
-    let [second, third, first] = [1, 2, 0].map(|exit| {
-        let (before, lefts) = (tree.root(), tree.path(exit).iter().map(Sibling::is_left).collect());
-        tree.pay(&Blake3, exit);
-        ObservedClaim { before, after: tree.root(), lefts }
-    });
+    let [second, third, first] = [1, 2, 0].map(|exit| claim(&mut tree, exit));
     let follow = |debts: &mut Debts, height: u64, claims: &[ObservedClaim], finalized| {
         let (event, block) = claiming(height, claims.to_vec(), Checkpoint(finalized));
-        debts.follow(&event, &[block], &|_: &ObservedSettlement| None)
+        debts.follow(&event, &[block], &end_of)
     };
     // One of another covenant's, one that pays no single exit, and one whose path is another exit's or none's.
     let foreign = ObservedClaim { before: Digest([1; 32]), ..second.clone() };
@@ -240,7 +281,7 @@ fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_
     let short = ObservedClaim { lefts: vec![], ..second.clone() };
     assert!(!follow(&mut debts, 11, &[foreign, two, astray, short], 10));
     assert!(follow(&mut debts, 12, std::slice::from_ref(&second), 10));
-    assert_eq!(left(&debts), [1, 3]);
+    assert_eq!(left(&debts), [(1, vec![1, 3])]);
     let rest = [third, first];
     assert!(follow(&mut debts, 13, &rest, 11));
     assert!(left(&debts).is_empty());
@@ -248,18 +289,102 @@ fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_
     // A reorg undoes the last block, and then the claims come again.
     let (removed, _) = claiming(13, vec![], Checkpoint(0));
     let removed = removed.added.into_iter().map(|added| added.metadata).collect();
-    assert!(debts.follow(
-        &ChainEvent { removed, ..ChainEvent::default() },
-        &[],
-        &|_: &ObservedSettlement| None
-    ));
-    assert_eq!(left(&debts), [1, 3]);
+    assert!(debts.follow(&ChainEvent { removed, ..ChainEvent::default() }, &[], &end_of));
+    assert_eq!(left(&debts), [(1, vec![1, 3])]);
     assert!(follow(&mut debts, 13, &rest, 12));
     assert!(left(&debts).is_empty());
-    let named = debts.unpaid(Checkpoint(10));
-    assert_eq!(named[0].paid, [1], "of what is not final a reorg may undo it");
+
+    // A snapshot names what its own block leaves unpaid, and who begins with it owes that.
+    let named = |debts: &Debts, end| debts.unpaid(Checkpoint(end), Checkpoint(end + 1));
+    assert_eq!(named(&debts, 11), [unpaid]);
+    assert_eq!(named(&debts, 12)[0].paid, [1]);
+    assert_eq!(left(&owing(named(&debts, 12), Checkpoint(12))), [(1, vec![1, 3])]);
+    assert_eq!(named(&debts, 13), []);
     follow(&mut debts, 14, &[], 13);
-    assert_eq!(debts.unpaid(Checkpoint(10)), vec![]);
-    // Whoever begins with what was named then owes the rest.
-    assert_eq!(left(&Debts::owing(Arc::new(Blake3), Arc::new(Blake3), named, Checkpoint(10))), [1, 3]);
+    assert_eq!(
+        debts.all().len(),
+        1,
+        "no settlement is final since, and a snapshot may yet be of a block below"
+    );
+    for (height, end) in [(15, 12), (16, 13)] {
+        let (event, executed) =
+            block(height, vec![], vec![settlement(2, end, &[])], vec![], Checkpoint(height));
+        debts.follow(&event, &[executed], &end_of);
+        assert_eq!(debts.all().len(), usize::from(end < 13));
+    }
+}
+
+#[test]
+fn a_claim_below_the_block_that_carries_a_settlement_pays_another_one_with_the_very_same_exits() {
+    let mut debts = owing(vec![Unpaid { carried_by: Checkpoint(12), ..three() }], Checkpoint(10));
+    let mut tree = Tree::of(&Blake3, &three().exits);
+    let first = claim(&mut tree, 0);
+    for (height, rest) in [(11, vec![1, 2, 3]), (12, vec![2, 3])] {
+        let (event, block) = claiming(height, vec![first.clone()], Checkpoint(10));
+        debts.follow(&event, &[block], &end_of);
+        assert_eq!(left(&debts), [(1, rest)]);
+    }
+}
+
+/// A node that follows a chain from a snapshot.
+struct Joined {
+    carrier: Checkpoint,
+    debts: Debts,
+}
+
+#[test]
+fn who_begins_with_a_snapshot_owes_what_the_whole_chain_owes_however_equal_its_exits_are() {
+    const FINAL_BELOW: u64 = 3;
+    let mut judged = 0;
+    for seed in 0..200 {
+        let mut rng = oorandom::Rand32::new(seed);
+        let mut among = |bound: u32| u64::from(rng.rand_range(0..bound));
+        let (mut chain, mut settled, mut joined) = (vec![], vec![(Checkpoint(0), Checkpoint(0))], vec![]);
+        let (mut whole, mut blocks) = (owing(vec![], Checkpoint(0)), vec![]);
+        for height in 1..60u64 {
+            let mut claims = vec![];
+            for it in whole.owed() {
+                let left: Vec<usize> = (0..it.exits.len()).filter(|exit| !it.tree.is_paid(*exit)).collect();
+                if among(3) == 0 {
+                    claims.push(claim(&mut it.tree.clone(), left[among(left.len() as u32) as usize]));
+                }
+            }
+            let last = settled[settled.len() - 1].1.0;
+            let mut carried = vec![];
+            if among(3) == 0 && last + 1 < height {
+                let end = last + 1 + among((height - last - 1) as u32);
+                let covered: Vec<Exit> = blocks[last as usize..end as usize].concat();
+                carried = vec![settlement(height as u8, end as u8, &covered)];
+                settled.push((Checkpoint(height), Checkpoint(end)));
+            }
+            let made = exits_of(0..among(3));
+            blocks.push(made.clone());
+            let finalized = Checkpoint(height.saturating_sub(FINAL_BELOW));
+            let (event, executed) = block(height, made, carried, claims, finalized);
+            whole.follow(&event, std::slice::from_ref(&executed), &end_of);
+            for Joined { carrier, debts } in &mut joined {
+                debts.follow(&event, std::slice::from_ref(&executed), &end_of);
+                if *carrier <= Checkpoint(height) {
+                    assert_eq!(
+                        left(debts),
+                        left(&whole),
+                        "seed {seed}, block {height}, carried by {carrier}"
+                    );
+                    judged += usize::from(!left(debts).is_empty());
+                }
+            }
+            chain.push((event, executed));
+            // Somebody joins.
+            let newest = settled.iter().rfind(|(carrier, _)| *carrier <= finalized);
+            if let Some(&(carrier, end)) = newest.filter(|_| among(5) == 0) {
+                let mut debts = owing(whole.unpaid(end, carrier), end);
+                for (event, executed) in &chain[end.0 as usize..] {
+                    debts.follow(event, std::slice::from_ref(executed), &end_of);
+                }
+                assert_eq!(left(&debts), left(&whole), "seed {seed}, joined at {end} after {height}");
+                joined.push(Joined { carrier, debts });
+            }
+        }
+    }
+    assert!(judged > 10_000, "{judged}");
 }

@@ -592,7 +592,7 @@ fn a_damaged_beginning_is_written_again_from_the_snapshot_that_it_is_a_copy_of()
     for at in [0, 9, 60, whole.len() / 2, whole.len() - 1] {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
-        // Version 3 of the format is no damage.
+        // Another version of the format is no damage.
         if at == 9 {
             damaged.truncate(at);
         }
@@ -673,6 +673,7 @@ fn a_snapshot_of_a_block_in_which_no_settlement_ends_is_refuted() {
     };
     // A later settlement goes on from elsewhere: the state below is one that was never settled.
     let before = forged(&shared, &first, |lying| {
+        lying.settled.carried_above += 1;
         let position = &mut lying.settled.position;
         position.checkpoint.0 -= 1;
         position.block.metadata = block_at(&shared, position.checkpoint);

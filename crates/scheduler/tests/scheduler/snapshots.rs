@@ -8,6 +8,7 @@ use reprise_disk::data_dir::DataDir;
 use reprise_disk::simulated::{Operation, SimulatedDisk};
 use reprise_ledger::Action;
 use reprise_model::block::{BatchMetadata, ChainBlock, ObservedSettlement};
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, ResourceId, StatementId};
 use reprise_model::exit::{self, Exit, Payee, ScriptClass};
 use reprise_model::hash::Blake3;
@@ -88,7 +89,8 @@ fn unpaid() -> Unpaid {
     };
     let journal = AggregateJournal { transition, commitment: Commitment::Unbound };
     let settlement = ObservedSettlement { statement: StatementId([6; 32]), journal, end_block: ROOT };
-    Unpaid { settlement, carrier: BlockHash([3; 32]), exits, paid: vec![1] }
+    let (carrier, carried_by) = (BlockHash([3; 32]), Checkpoint(1));
+    Unpaid { settlement, carrier, carried_by, exits, paid: vec![1] }
 }
 
 fn snapshot_of(position: Position) -> Snapshot {
@@ -208,10 +210,19 @@ fn a_snapshot_that_contradicts_itself_is_refused() {
     assert_eq!(lie(&snapshot, |head| head.unpaid[0].exits[1].amount += 1), exits);
     assert_eq!(lie(&snapshot, |head| head.unpaid[0].exits.truncate(2)), exits);
     assert_eq!(lie(&snapshot, |head| head.unpaid[0].paid = vec![3]), exits);
+    assert_eq!(lie(&snapshot, |head| head.unpaid[0].paid = vec![1, 1]), exits);
+    assert_eq!(lie(&snapshot, |head| head.unpaid[0].paid = vec![0, 1, 2]), exits);
     assert_eq!(lie(&snapshot, |head| head.unpaid[0].settlement.journal.transition.pins.0[0] ^= 1), exits);
     assert_eq!(lie(&snapshot, |head| head.checkpoint.0 = 9), Lie::Height);
     assert_eq!(lie(&snapshot, |head| head.carried_above = 0), Lie::Height);
     assert_eq!(lie(&snapshot, |head| head.carried_above = u64::MAX), Lie::Height);
+    let above = Checkpoint(snapshot.head().carried_by().0 + 1);
+    assert_eq!(lie(&snapshot, |head| head.unpaid[0].carried_by = above), Lie::Height);
+    let twice = |head: &mut Head| {
+        let younger = Unpaid { carried_by: Checkpoint(2), ..head.unpaid[0].clone() };
+        head.unpaid.insert(0, younger);
+    };
+    assert_eq!(lie(&snapshot, twice), Lie::Height);
 }
 
 #[test]
