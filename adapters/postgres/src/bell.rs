@@ -1,20 +1,19 @@
-//! Who waits is woken by a notification. It may be lost: it only says that looking is worth while.
+//! Who waits is woken by a notification, which the transaction sends that changed something. It may be lost: it only says that
+//! looking is worth while.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio_postgres::AsyncMessage;
 
 use crate::address::Address;
-use crate::pool::Pool;
 
 /// How long to wait before listening again, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// Without a flush to disk: nothing depends on it.
-const RING: &str = "BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY reprise_jobs; COMMIT";
+/// What a transaction says that tells of itself.
+pub(crate) const RING: &str = "NOTIFY reprise_jobs; ";
 
 #[derive(Default)]
 struct Heard {
@@ -29,8 +28,6 @@ struct Heard {
 pub(crate) struct Bell {
     heard: Mutex<Heard>,
     changed: Condvar,
-    /// Something is to be told.
-    ringing: Notify,
 }
 
 impl Bell {
@@ -38,7 +35,8 @@ impl Bell {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn strike(&self) {
+    /// Wakes those here.
+    pub(crate) fn strike(&self) {
         self.heard().turn += 1;
         self.changed.notify_all();
     }
@@ -46,12 +44,6 @@ impl Bell {
     fn has_tried(&self) {
         self.heard().tried = true;
         self.changed.notify_all();
-    }
-
-    /// Tells those here at once, and the others soon: many that come together are told once.
-    pub(crate) fn ring(&self) {
-        self.strike();
-        self.ringing.notify_one();
     }
 
     /// Whether nobody has asked for notifications before: then they have to be listened for.
@@ -67,16 +59,6 @@ impl Bell {
 
     pub(crate) fn wait(&self, turn: u64, patience: Duration) {
         drop(self.changed.wait_timeout_while(self.heard(), patience, |heard| heard.turn == turn));
-    }
-}
-
-/// Tells the others, for as long as the runtime lives.
-pub(crate) async fn tell(bell: Arc<Bell>, pool: Arc<Pool>) {
-    loop {
-        bell.ringing.notified().await;
-        if let Err(error) = pool.ask(async |client| Ok(client.batch_execute(RING).await?)).await {
-            tracing::debug!(%error, "a notification was not sent: whoever waits looks by and by");
-        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! Connections: so many at most, made when they are needed, given back or dropped.
+//!
+//! A connection is driven by the thread that asks over it, and by no other: between threads that wait for each other a question of a
+//! tenth of a millisecond would take several.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use reprise_jobs::JobsError;
-use tokio::sync::Semaphore;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error};
 
@@ -16,63 +20,119 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Connections to one database.
 pub(crate) struct Pool {
     address: Address,
-    idle: Mutex<Vec<Client>>,
-    permits: Semaphore,
+    most: usize,
+    connections: Mutex<Connections>,
+    given_back: Condvar,
 }
 
-/// A connection in use; it is not given back unless it is said to be clean.
-struct Taken<'p> {
-    pool: &'p Pool,
+#[derive(Default)]
+struct Connections {
+    idle: Vec<Connection>,
+    in_use: usize,
+}
+
+/// A connection, and what drives it while somebody asks over it.
+struct Connection {
     client: Client,
+    runtime: Runtime,
+}
+
+impl Connection {
+    /// Whether it has ended, as far as the system knows by now.
+    fn has_ended(&self) -> bool {
+        // What has arrived is looked for the first time, and read the second.
+        self.runtime.block_on(async {
+            yield_now().await;
+            yield_now().await;
+        });
+        self.client.is_closed()
+    }
+}
+
+/// The right to one of the connections.
+struct Permit<'p>(&'p Pool);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.connections().in_use -= 1;
+        self.0.given_back.notify_one();
+    }
 }
 
 impl Pool {
-    pub(crate) fn new(address: Address, most: usize) -> Arc<Self> {
-        Arc::new(Self { address, idle: Mutex::default(), permits: Semaphore::new(most.max(1)) })
+    pub(crate) fn new(address: Address, most: usize) -> Self {
+        Self { address, most: most.max(1), connections: Mutex::default(), given_back: Condvar::new() }
     }
 
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks something over a connection. What is left open after an error is rolled back.
-    pub(crate) async fn ask<R>(
+    pub(crate) fn ask<R>(
         &self,
         what: impl AsyncFnOnce(&Client) -> Result<R, Asking>,
     ) -> Result<R, JobsError> {
+        let until = Instant::now() + ANSWER_WITHIN;
+        let left = || until.saturating_duration_since(Instant::now());
+        let _permit = self.permit(left()).ok_or_else(|| self.late())?;
+        let connection = self.take(left())?;
         let whole = async {
-            // Never closed, so there is always one to come.
-            let _permit = self.permits.acquire().await;
-            let taken = self.take().await?;
-            let asked = what(&taken.client).await;
-            if asked.is_ok() || taken.client.batch_execute("ROLLBACK").await.is_ok() {
-                taken.give_back();
-            }
-            asked.map_err(|error| self.tell(error))
+            let asked = what(&connection.client).await;
+            let is_clean = asked.is_ok() || connection.client.batch_execute("ROLLBACK").await.is_ok();
+            (asked.map_err(|error| self.tell(error)), is_clean)
         };
-        let late = || JobsError::Unreachable {
-            at: self.address.shown.clone(),
-            reason: format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
-        };
-        timeout(ANSWER_WITHIN, whole).await.unwrap_or_else(|_| Err(late()))
+        let (asked, is_clean) =
+            connection.runtime.block_on(async { timeout(left(), whole).await }).map_err(|_| self.late())?;
+        if is_clean {
+            self.connections().idle.push(connection);
+        }
+        asked
     }
 
-    async fn take(&self) -> Result<Taken<'_>, JobsError> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        while let Some(client) = idle() {
-            if !client.is_closed() {
-                return Ok(Taken { pool: self, client });
+    /// Waits for the right to a connection; none within the time.
+    fn permit(&self, patience: Duration) -> Option<Permit<'_>> {
+        let full = |connections: &mut Connections| connections.in_use >= self.most;
+        let waited = self.given_back.wait_timeout_while(self.connections(), patience, full);
+        let (mut connections, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return None;
+        }
+        connections.in_use += 1;
+        Some(Permit(self))
+    }
+
+    fn take(&self, patience: Duration) -> Result<Connection, JobsError> {
+        let idle = || self.connections().idle.pop();
+        while let Some(connection) = idle() {
+            if !connection.has_ended() {
+                return Ok(connection);
             }
         }
         let Address { config, tls, .. } = &self.address;
-        let connected = config.connect(tls.clone()).await;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| JobsError::Refused {
+            at: self.address.shown.clone(),
+            reason: format!("nothing to drive a connection: {error}"),
+        })?;
+        let connect = async { timeout(patience, config.connect(tls.clone())).await };
+        let connected = runtime.block_on(connect).map_err(|_| self.late())?;
         let (client, connection) = connected.map_err(|error| self.tell(error.into()))?;
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to PostgreSQL ended");
             }
         });
-        Ok(Taken { pool: self, client })
+        Ok(Connection { client, runtime })
+    }
+
+    fn late(&self) -> JobsError {
+        let reason = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
+        JobsError::Unreachable { at: self.address.shown.clone(), reason }
     }
 
     fn tell(&self, error: Asking) -> JobsError {
@@ -88,12 +148,6 @@ impl Pool {
                 }
             }
         }
-    }
-}
-
-impl Taken<'_> {
-    fn give_back(self) {
-        self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.client);
     }
 }
 

@@ -30,19 +30,19 @@ const CONNECTIONS_MAX: usize = 8;
 /// How long the first who waits lets the listening begin.
 const LISTENING_WITHIN: Duration = Duration::from_secs(6);
 
-/// The end of a transaction that is not waited for until it is durable. It is within three times `wal_writer_delay`, which is
-/// 200 ms, and with the next that is waited for.
-const COMMIT_FORGETTABLE: &str = "SET LOCAL synchronous_commit TO off; COMMIT";
+/// What is said before the end of a transaction that is not waited for until it is durable. It is within three times
+/// `wal_writer_delay`, which is 200 ms, and with the next that is waited for.
+const FORGETTABLE: &str = "SET LOCAL synchronous_commit TO off; ";
 
 /// Jobs in PostgreSQL.
 pub struct PostgresTable {
-    pool: Arc<Pool>,
+    pool: Pool,
     bell: Arc<Bell>,
     clock: Option<Clock>,
     /// Whether the tables are known to have this build's layout.
     prepared: AtomicBool,
-    /// Taken when this is dropped.
-    runtime: Option<Runtime>,
+    /// Listens; taken when this is dropped.
+    listener: Option<Runtime>,
 }
 
 impl fmt::Debug for PostgresTable {
@@ -63,16 +63,15 @@ impl PostgresTable {
     /// The same without a connection: one is made, and the tables, when something is asked.
     pub fn open(url: &str) -> Result<Self, JobsError> {
         let address = Address::read(url)?;
-        let runtime =
+        let listener =
             Builder::new_multi_thread().worker_threads(1).thread_name("postgres").enable_all().build();
         let refused = |error: std::io::Error| JobsError::Refused {
             at: address.shown.clone(),
-            reason: format!("no thread for its connections: {error}"),
+            reason: format!("no thread to listen to it: {error}"),
         };
-        let runtime = runtime.map_err(refused)?;
+        let listener = listener.map_err(refused)?;
         let (pool, bell) = (Pool::new(address, CONNECTIONS_MAX), Arc::new(Bell::default()));
-        runtime.spawn(bell::tell(bell.clone(), pool.clone()));
-        Ok(Self { pool, bell, clock: None, prepared: AtomicBool::new(false), runtime: Some(runtime) })
+        Ok(Self { pool, bell, clock: None, prepared: AtomicBool::new(false), listener: Some(listener) })
     }
 
     /// Makes the tables where they are missing, and brings older ones to the layout of this build.
@@ -88,17 +87,13 @@ impl PostgresTable {
     }
 
     fn ask<R>(&self, what: impl AsyncFnOnce(&Client) -> Result<R, Asking>) -> Result<R, JobsError> {
-        let Some(runtime) = &self.runtime else {
-            let reason = "the connections are closed".into();
-            return Err(JobsError::Unreachable { at: self.at().into(), reason });
-        };
-        runtime.block_on(self.pool.ask(async |client| {
+        self.pool.ask(async |client| {
             if !self.prepared.load(Ordering::Relaxed) {
                 schema::prepare(client, self.at()).await?;
                 self.prepared.store(true, Ordering::Relaxed);
             }
             what(client).await
-        }))
+        })
     }
 
     fn at(&self) -> &str {
@@ -117,7 +112,7 @@ impl PostgresTable {
 
 impl Drop for PostgresTable {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.listener.take() {
             runtime.shutdown_background();
         }
     }
@@ -176,7 +171,7 @@ async fn select(client: &Client, rows: Rows<'_>, given_ms: Option<i64>) -> Resul
 
 impl Table for PostgresTable {
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
-        let given_ms = self.given_ms();
+        let (given_ms, mut told) = (self.given_ms(), false);
         self.ask(async |client| {
             let begin = async { Ok::<(), Asking>(client.batch_execute("BEGIN").await?) };
             // One way there and back: the driver sends them together, in this order.
@@ -194,10 +189,17 @@ impl Table for PostgresTable {
             let workers = rows::add(client, &changes.workers, now_ms);
             // Again together, in this order. Where one of these fails, the end of the transaction is its rollback, and the error is
             // that one's.
-            let end = if changes.forgettable { COMMIT_FORGETTABLE } else { "COMMIT" };
-            let commit = async { Ok::<(), Asking>(client.batch_execute(end).await?) };
+            told = changes.told;
+            let forgettable = if changes.forgettable { FORGETTABLE } else { "" };
+            let end = [forgettable, if told { bell::RING } else { "" }, "COMMIT"].concat();
+            let commit = async { Ok::<(), Asking>(client.batch_execute(&end).await?) };
             try_join4(update, insert, workers, commit).await.map(drop)
-        })
+        })?;
+        if told {
+            // Here at once, and also where no notification comes.
+            self.bell.strike();
+        }
+        Ok(())
     }
 
     fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
@@ -344,13 +346,9 @@ impl Table for PostgresTable {
         })
     }
 
-    fn notify(&self) {
-        self.bell.ring();
-    }
-
     fn turn(&self) -> u64 {
         if self.bell.is_first()
-            && let Some(runtime) = &self.runtime
+            && let Some(runtime) = &self.listener
         {
             runtime.spawn(bell::listen(self.bell.clone(), self.pool.address().clone()));
         }

@@ -219,6 +219,23 @@ fn without_a_server_the_error_says_so_and_the_same_table_goes_on_when_it_is_back
     assert_eq!(queue.complete(&lease).unwrap(), Answer::Taken);
 }
 
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn connections_that_the_server_has_ended_meanwhile_are_replaced_and_nobody_notices() {
+    let server = shared();
+    let url = server.database();
+    let queue = queue(&format!("{url}&listen=off"));
+    let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    for number in 1..4 {
+        queue.offer(&[offer(number)]).unwrap();
+        // As after a failover, or by a firewall that forgets who is silent.
+        let ended = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity \
+                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        assert_eq!(server.sql(&database, ended), "1");
+        assert_eq!(queue.find(&[statement(number)]).unwrap().len(), 1);
+    }
+}
+
 /// What the workers of a test were given, and what of it was taken.
 #[derive(Default)]
 struct Work {

@@ -104,6 +104,10 @@ impl Table for MemoryTable {
             }
         };
         let changes = change(now_ms, selected);
+        if changes.told {
+            kept.turn += 1;
+            self.changed.notify_all();
+        }
         for job in changes.jobs {
             kept.jobs.insert(job.id, job);
         }
@@ -191,11 +195,6 @@ impl Table for MemoryTable {
         // One that somebody shut out stays known.
         kept.workers.retain(|_, worker| worker.evicted || worker.seen_ms >= ended);
         Ok(gone.len() as u64)
-    }
-
-    fn notify(&self) {
-        self.kept().turn += 1;
-        self.changed.notify_all();
     }
 
     fn turn(&self) -> u64 {

@@ -70,7 +70,7 @@ impl Queue {
     fn offer_groups(&self, groups: &[Vec<Offer>]) -> Result<Vec<Vec<Job>>, JobsError> {
         let ids: BTreeSet<StatementId> = groups.iter().flatten().map(|offer| offer.id).collect();
         let ids: Vec<StatementId> = ids.into_iter().collect();
-        let (mut stand, mut offered) = (BTreeMap::new(), false);
+        let mut stand = BTreeMap::new();
         self.table.change(Rows::Of(&ids), &mut |now_ms, rows| {
             let mut rows: BTreeMap<StatementId, Job> = rows.into_iter().map(|row| (row.id, row)).collect();
             let (mut changed, mut new) = (BTreeSet::new(), BTreeSet::new());
@@ -89,14 +89,11 @@ impl Queue {
                     }
                 }
             }
-            offered = !new.is_empty();
+            let told = !new.is_empty();
             let jobs = changed.union(&new).filter_map(|id| rows.get(id).cloned()).collect();
             stand = rows;
-            Changes { jobs, workers: vec![], forgettable: !runs }
+            Changes { jobs, workers: vec![], forgettable: !runs, told }
         })?;
-        if offered {
-            self.table.notify();
-        }
         let of_group = |group: &Vec<Offer>| {
             let ids: BTreeSet<StatementId> = group.iter().map(|offer| offer.id).collect();
             ids.iter().filter_map(|id| stand.get(id).cloned()).collect()
@@ -165,7 +162,7 @@ impl Queue {
             let tally = Tally { claimed: claimed.len() as u64, ..Tally::default() };
             let jobs = claimed.iter().map(|(_, row)| row.clone()).collect();
             let forgettable = mutation::is(Mutation::ForgottenClaim);
-            Changes { jobs, workers: vec![(worker.clone(), tally)], forgettable }
+            Changes { jobs, workers: vec![(worker.clone(), tally)], forgettable, told: false }
         })?;
         Ok(claimed)
     }
@@ -219,48 +216,39 @@ impl Queue {
 
     /// The receipt of a lease's statement is in the shared store.
     pub fn complete(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let done = Said { tally: Tally { completed: 1, ..Tally::default() }, forgettable: true };
-        self.asking.completions.ask(lease.clone(), |leases| {
-            let answers = self.say(leases, done, machine::complete)?;
-            if answers.contains(&Answer::Taken) {
-                self.table.notify();
-            }
-            Ok(answers)
-        })
+        let done = Said { tally: Tally { completed: 1, ..Tally::default() }, forgettable: true, told: true };
+        self.asking.completions.ask(lease.clone(), |leases| self.say(leases, done, machine::complete))
     }
 
     /// A lease's statement could not be proved.
     pub fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Answer, JobsError> {
-        let failed = Said { tally: Tally { failed: 1, ..Tally::default() }, forgettable: false };
-        let answer = self.say_one(lease, failed, |row, lease, now_ms| {
+        let failed = Said { tally: Tally { failed: 1, ..Tally::default() }, forgettable: false, told: true };
+        self.say_one(lease, failed, |row, lease, now_ms| {
             machine::fail(row, lease, failure, &self.policy, now_ms)
-        })?;
-        self.table.notify();
-        Ok(answer)
+        })
     }
 
     /// Gives leases back, nothing having gone wrong.
     pub fn release(&self, leases: &[Lease]) -> Result<(), JobsError> {
-        let released = Said { tally: Tally { released: 1, ..Tally::default() }, forgettable: false };
-        self.say(leases, released, machine::release)?;
-        self.table.notify();
-        Ok(())
+        let released =
+            Said { tally: Tally { released: 1, ..Tally::default() }, forgettable: false, told: true };
+        self.say(leases, released, machine::release).map(drop)
     }
 
     /// Whoever asked has verified the receipt of what this lease's worker completed.
     pub fn confirm(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let confirmed = Said { tally: Tally { confirmed: 1, ..Tally::default() }, forgettable: true };
+        let confirmed =
+            Said { tally: Tally { confirmed: 1, ..Tally::default() }, forgettable: true, told: false };
         self.asking.confirmations.ask(lease.clone(), |leases| self.say(leases, confirmed, machine::confirm))
     }
 
     /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one.
     pub fn reject(&self, lease: &Lease, reason: &str) -> Result<Answer, JobsError> {
-        let rejected = Said { tally: Tally { rejected: 1, ..Tally::default() }, forgettable: false };
-        let answer = self.say_one(lease, rejected, |row, lease, now_ms| {
+        let rejected =
+            Said { tally: Tally { rejected: 1, ..Tally::default() }, forgettable: false, told: true };
+        self.say_one(lease, rejected, |row, lease, now_ms| {
             machine::reject(row, lease, reason, &self.policy, now_ms)
-        })?;
-        self.table.notify();
-        Ok(answer)
+        })
     }
 
     fn say_one(
@@ -300,6 +288,7 @@ impl Queue {
                 jobs: rows.into_values().collect(),
                 workers: workers.into_iter().collect(),
                 forgettable: what.forgettable,
+                told: what.told && !taken.is_empty(),
             }
         })?;
         Ok(answers)
@@ -355,11 +344,8 @@ impl Queue {
         self.table.change(Rows::Of(statements), &mut |now_ms, mut rows| {
             rows.retain_mut(|row| decided(row, now_ms));
             changed = rows.len();
-            Changes { jobs: rows, workers: vec![], forgettable }
+            Changes { jobs: rows, workers: vec![], forgettable, told: changed > 0 }
         })?;
-        if changed > 0 {
-            self.table.notify();
-        }
         Ok(changed)
     }
 
@@ -423,6 +409,8 @@ struct Said {
     tally: Tally,
     /// See [`Changes::forgettable`].
     forgettable: bool,
+    /// See [`Changes::told`].
+    told: bool,
 }
 
 fn ids(leases: &[Lease]) -> Vec<StatementId> {

@@ -40,6 +40,9 @@ pub struct Changes {
     /// not counted; a heartbeat, on which a worker relies; failures, lapses and releases, which count attempts; what a person
     /// decided.
     pub forgettable: bool,
+    /// Whether [whoever waits](Table::wait) is told: with these changes, so that nobody who looks then looks too early, and whoever asked
+    /// for them need not live on to tell it.
+    pub told: bool,
 }
 
 /// Makes changes of the time, in milliseconds since the Unix epoch, and of the rows. It may be asked again, where what it
@@ -129,13 +132,10 @@ pub trait Table: Send + Sync {
     /// Deletes the rows of what ended before the horizon. Returns how many jobs.
     fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError>;
 
-    /// Tells whoever waits that something changed. It may be lost.
-    fn notify(&self);
-
-    /// How often this table was notified, as far as is known here.
+    /// How often a change was [told](Changes::told), as far as is known here.
     fn turn(&self) -> u64;
 
-    /// Waits until it was notified once more than `turn` says, or so long. Nobody may rely on being woken.
+    /// Waits until that is once more than `turn` says, or so long. Nobody may rely on being woken: what is told may be lost.
     fn wait(&self, turn: u64, patience: Duration);
 }
 

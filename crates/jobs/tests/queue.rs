@@ -82,9 +82,6 @@ impl Table for Watched {
     fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
         self.reach()?.delete_ended(horizon)
     }
-    fn notify(&self) {
-        self.inner.notify();
-    }
     fn turn(&self) -> u64 {
         self.inner.turn()
     }

@@ -194,7 +194,9 @@ impl Table for Line {
                 change(now_ms, rows.clone());
             }
             let changes = change(now_ms, rows.clone());
-            self.database.troubles().wrote(&rows, &changes);
+            let mut troubles = self.database.troubles();
+            troubles.wrote(&rows, &changes);
+            troubles.rung |= changes.told;
             changes
         })?;
         self.answer(())
@@ -234,13 +236,6 @@ impl Table for Line {
         let deleted = self.reach()?.delete_ended(horizon)?;
         self.database.troubles().undurable.clear();
         self.answer(deleted)
-    }
-
-    fn notify(&self) {
-        if let Ok(table) = self.reach() {
-            table.notify();
-            self.database.troubles().rung = true;
-        }
     }
 
     fn turn(&self) -> u64 {

@@ -86,9 +86,6 @@ impl Table for Line<MemoryTable> {
         self.jobs()?;
         self.inner.delete_ended(horizon)
     }
-    fn notify(&self) {
-        self.inner.notify();
-    }
     fn turn(&self) -> u64 {
         self.inner.turn()
     }
