@@ -222,7 +222,7 @@ impl DiskEngine {
         let changes_at = tail.append(&frame, sync)?;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let values_len = frame.values_len();
-        index.apply(frame.changes, tail.segment.number, changes_at, values_len);
+        index.apply(&frame.changes, tail.segment.number, changes_at, values_len);
         Ok(())
     }
 

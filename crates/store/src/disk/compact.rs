@@ -59,39 +59,54 @@ impl Compact {
             let mut writer = std::mem::take(&mut self.writer);
             writer.clear();
             merge(&mut writer, &before, these, replaced);
-            self.put(bound, &writer.bytes);
+            divide(bound, &writer.bytes, &mut |bound, block| {
+                self.blocks.insert(bound, block);
+            });
             self.writer = writer;
         }
+    }
+
+    /// The same for so many changes that most blocks have some: each is written anew in its turn, and none is looked for.
+    pub(super) fn apply_many<'c>(
+        &mut self,
+        changes: impl Iterator<Item = Change<'c>>,
+        replaced: &mut dyn FnMut(&[u8], &[u8]),
+    ) {
+        let (mut changes, mut these) = (changes.peekable(), vec![]);
+        let mut blocks = std::mem::take(&mut self.blocks);
+        blocks.entry(Box::default()).or_default();
+        let mut written = Vec::with_capacity(blocks.len());
+        let mut blocks = blocks.into_iter().peekable();
+        while let Some((bound, before)) = blocks.next() {
+            let next = blocks.peek().map(|(next, _)| &**next);
+            these.clear();
+            these.extend(std::iter::from_fn(|| {
+                changes.next_if(|(key, _)| next.is_none_or(|next| *key < next))
+            }));
+            if these.is_empty() {
+                written.push((bound, before));
+                continue;
+            }
+            self.writer.clear();
+            merge(&mut self.writer, &before, &these, replaced);
+            // What comes is often as long, and then takes its place.
+            drop(before);
+            divide(bound, &self.writer.bytes, &mut |bound, block| written.push((bound, block)));
+        }
+        self.blocks = written.into_iter().collect();
+        // It may have held a block that had most of the changes.
+        self.writer = Writer::default();
+    }
+
+    /// How many blocks there are.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks.len()
     }
 
     /// The bound of the block that a key belongs to.
     fn bound_of(&self, key: &[u8]) -> Box<[u8]> {
         let below = self.blocks.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back();
         below.map_or_else(Box::default, |(bound, _)| bound.clone())
-    }
-
-    /// Enters a block, in parts where it is long.
-    fn put(&mut self, bound: Box<[u8]>, block: &[u8]) {
-        // An empty one leaves its keys to the block below.
-        if block.is_empty() && !bound.is_empty() {
-            return;
-        }
-        let parts = block.len().div_ceil(BLOCK_BYTES_MAX).max(1);
-        if parts == 1 {
-            self.blocks.insert(bound, fitted(block));
-            return;
-        }
-        let (mut reader, mut part, mut bound) = (Reader::over(block), Writer::default(), bound);
-        while let Some(Entry { value, .. }) = reader.read() {
-            // One entry alone may be longer.
-            if part.bytes.len() >= block.len().div_ceil(parts) {
-                let next = separator(part.key(), reader.key());
-                self.blocks.insert(std::mem::replace(&mut bound, next), fitted(&part.bytes));
-                part.clear();
-            }
-            part.write(reader.key(), value);
-        }
-        self.blocks.insert(bound, fitted(&part.bytes));
     }
 
     /// The value of a key.
@@ -127,6 +142,29 @@ fn separator(below: &[u8], above: &[u8]) -> Box<[u8]> {
     above[..(equal + 1).min(above.len())].into()
 }
 
+/// Gives a block to `enter`, in parts where it is long.
+fn divide(mut bound: Box<[u8]>, block: &[u8], enter: &mut dyn FnMut(Box<[u8]>, Vec<u8>)) {
+    // An empty one leaves its keys to the block below.
+    if block.is_empty() && !bound.is_empty() {
+        return;
+    }
+    let parts = block.len().div_ceil(BLOCK_BYTES_MAX).max(1);
+    if parts == 1 {
+        return enter(bound, fitted(block));
+    }
+    let (mut reader, mut part) = (Reader::over(block), Writer::default());
+    while let Some(Entry { value, .. }) = reader.read() {
+        // One entry alone may be longer.
+        if part.bytes.len() >= block.len().div_ceil(parts) {
+            let next = separator(part.key(), reader.key());
+            enter(std::mem::replace(&mut bound, next), fitted(&part.bytes));
+            part.clear();
+        }
+        part.write(reader.key(), value);
+    }
+    enter(bound, fitted(&part.bytes));
+}
+
 /// Writes a block after these changes.
 fn merge(out: &mut Writer, block: &[u8], changes: &[Change<'_>], replaced: &mut dyn FnMut(&[u8], &[u8])) {
     let (mut reader, mut changes) = (Reader::over(block), changes.iter().peekable());
@@ -156,7 +194,8 @@ fn merge(out: &mut Writer, block: &[u8], changes: &[Change<'_>], replaced: &mut 
             }
             None => out.write(reader.key(), value),
         }
-        in_step = out.line == reader.line;
+        // Up to the end of this key they are.
+        in_step = out.line[reader.length..] == reader.line[reader.length..];
     }
     for (key, value) in changes {
         if let Some(value) = value {
@@ -247,15 +286,18 @@ impl Writer {
 
     fn write(&mut self, key: &[u8], value: &[u8]) {
         self.number(key.len());
+        // A key that is longer differs there.
         let before = std::mem::take(&mut self.line);
-        let equal = |at: usize| before.get(at) == key.get(at);
+        let common = before.len().min(key.len());
         let mut at = 0;
         while at < key.len() {
-            let from = (at..key.len()).find(|at| !equal(*at)).unwrap_or(key.len());
+            let equal =
+                before[at.min(common)..common].iter().zip(&key[at..]).take_while(|(a, b)| a == b).count();
+            let from = at + equal;
             // Up to where enough bytes are equal again, or all that are left.
             let (mut to, mut run) = (from, 0);
             while to + run < key.len() && run < EQUAL_MIN {
-                if equal(to + run) {
+                if to + run < common && before[to + run] == key[to + run] {
                     run += 1;
                 } else {
                     to += run + 1;
@@ -300,7 +342,13 @@ pub(super) fn number(bytes: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Reads a number; `None` where the bytes end within it.
+#[inline]
 pub(super) fn read_number(bytes: &mut &[u8]) -> Option<u64> {
+    // Nearly all are short.
+    if let Some((byte, rest)) = bytes.split_first().filter(|(byte, _)| **byte < 0x80) {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
     let (mut number, mut shift) = (0, 0);
     loop {
         let (byte, rest) = bytes.split_first()?;
@@ -341,7 +389,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn it_holds_what_a_plain_map_holds(changes in changes(), asked in proptest::collection::vec(keys(), 8)) {
+        fn it_holds_what_a_plain_map_holds(
+            changes in changes(), asked in proptest::collection::vec(keys(), 8), many: bool,
+        ) {
             let (mut compact, mut plain) = (Compact::default(), BTreeMap::new());
             for changes in changes {
                 let (mut replaced, mut expected) = (vec![], vec![]);
@@ -354,7 +404,11 @@ mod tests {
                 }
                 let changes: Vec<Change<'_>> =
                     changes.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
-                compact.apply(&changes, &mut |key, before| replaced.push((key.to_vec(), before.to_vec())));
+                let told = &mut |key: &[u8], before: &[u8]| replaced.push((key.to_vec(), before.to_vec()));
+                match many {
+                    true => compact.apply_many(changes.into_iter(), told),
+                    false => compact.apply(&changes, told),
+                }
                 prop_assert_eq!(replaced, expected);
                 for key in asked.iter().chain(plain.keys()) {
                     prop_assert_eq!(compact.get(key), plain.get(key).map(Vec::as_slice));

@@ -10,13 +10,14 @@
 //! by coordinate has the beginning of the id, the one by statement has the checkpoint and the beginning of a hash of the coordinate. Each is
 //! read in whole with the other's help. A row whose other is lost to damage is not there.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reprise_model::coordinate::Coordinate;
 
 use crate::disk::compact::{self, Compact};
-use crate::disk::frame::{Change, What};
+use crate::disk::frame::{Change, Frame, What};
 use crate::disk::segment::Segment;
 use crate::engine::{self, Pair, Parts, SPLIT_WITHIN, Split, Table};
 use crate::port::StoreError;
@@ -33,16 +34,16 @@ pub(crate) struct Index {
     pub(super) segments: BTreeMap<u64, Arc<Segment>>,
     /// Bytes that its keys and values take in the log.
     pub(super) live_bytes: u64,
-    /// Changes that are not among the keys yet.
-    pending: Pending,
 }
 
-/// Changes, in the order in which they were made.
+/// Changes of a log, on their way into an [`Index`].
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     /// The places and the values, one after the other.
     bytes: Vec<u8>,
     rows: Vec<Row>,
+    /// Bytes that the values among them take in the log.
+    live_bytes: u64,
 }
 
 /// A change, by the lengths of its place and of its value.
@@ -55,6 +56,29 @@ struct Row {
 }
 
 impl Pending {
+    /// Takes the changes of a frame of a segment, which begin at `changes_at`. The values follow, `values_len` bytes of them. Returns
+    /// whether the bytes are changes.
+    pub(super) fn take(&mut self, bytes: &[u8], segment: u64, changes_at: u64, values_len: u64) -> bool {
+        let Some(changes) = Change::all_in(bytes) else { return false };
+        let values_at = changes_at + bytes.len() as u64;
+        for change in changes.into_iter().filter(|change| change.lies_within(values_len)) {
+            let Change { table, key, what } = change;
+            let Some(table) = Table::ALL.get(usize::from(table)).copied() else { continue };
+            let value = match what {
+                What::Deleted => None,
+                What::Inline { value, at } if APART.contains(&table) => {
+                    Some(Value::Apart { offset: changes_at + at, len: value.len() as u64 })
+                }
+                What::Inline { value, .. } => Some(Value::Inline(value.to_vec())),
+                What::Apart { position, len } => Some(Value::Apart { offset: values_at + position, len }),
+            };
+            self.live_bytes += value.as_ref().map_or(0, |value| size(key.len(), value));
+            let held = value.map(|value| Held { segment, value });
+            self.push(table, key, held.as_ref());
+        }
+        true
+    }
+
     fn push(&mut self, table: Table, key: &[u8], held: Option<&Held>) {
         let at = self.bytes.len();
         place(&mut self.bytes, table, key);
@@ -67,13 +91,36 @@ impl Pending {
         begin.iter_mut().zip(&self.bytes[at..end]).for_each(|(to, from)| *to = *from);
         self.rows.push(Row { begin: u64::from_be_bytes(begin), at, place: (end - at) as u32, value });
     }
+
+    /// How many bytes it holds.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Sorts it, as it is entered.
+    pub(super) fn sorted(mut self) -> Sorted {
+        let Self { bytes, rows, .. } = &mut self;
+        let place = |row: &Row| &bytes[row.at..][..row.place as usize];
+        // Of several changes of one key the last one counts, so those of one key stay in their order.
+        rows.sort_unstable_by(|a, b| {
+            a.begin.cmp(&b.begin).then_with(|| place(a).cmp(place(b))).then(a.at.cmp(&b.at))
+        });
+        Sorted(self)
+    }
+
+    fn place(&self, row: &Row) -> &[u8] {
+        &self.bytes[row.at..][..row.place as usize]
+    }
+
+    fn value(&self, row: &Row) -> Option<&[u8]> {
+        row.value.map(|len| &self.bytes[row.at + row.place as usize..][..len as usize])
+    }
 }
 
-/// So many bytes of changes are sorted and entered together when a log is read. Each time all blocks are written anew, because ids
-/// are random.
-const PENDING_MAX: usize = 64 << 20;
+/// The same, sorted by their places.
+pub(super) struct Sorted(Pending);
 
-/// So many of them at a time.
+/// So many at a time, where blocks are looked for.
 const ENTERED_MAX: usize = 1024;
 
 /// A value, and the segment that records it.
@@ -215,83 +262,40 @@ fn key_len(place: &[u8]) -> usize {
 }
 
 impl Index {
-    /// Takes the changes of a frame of a segment, whose changes begin at `changes_at` and have so many bytes. The values follow,
-    /// `values_len` bytes of them.
-    ///
-    /// Nothing that is asked knows them before they are [settled](Self::settle).
-    pub(super) fn take(&mut self, changes: Vec<Change>, segment: u64, changes_at: u64, values_len: u64) {
-        let changes_len = Change::ALL_BEGIN + changes.iter().map(Change::len).sum::<u64>();
-        let (mut here, values_at) = (changes_at + Change::ALL_BEGIN, changes_at + changes_len);
-        for change in changes {
-            let (within, next) = (change.lies_within(values_len), here + change.len());
-            let inline_at = here + change.begin_of_value();
-            here = next;
-            let Change { table, key, what } = change;
-            let Some(table) = Table::ALL.get(usize::from(table)).copied().filter(|_| within) else {
-                continue;
-            };
-            let value = match what {
-                What::Deleted => None,
-                What::Inline(value) if APART.contains(&table) => {
-                    Some(Value::Apart { offset: inline_at, len: value.len() as u64 })
-                }
-                What::Inline(value) => Some(Value::Inline(value)),
-                What::Apart { position, len } => Some(Value::Apart { offset: values_at + position, len }),
-            };
-            self.live_bytes += value.as_ref().map_or(0, |value| size(key.len(), value));
-            let held = value.map(|value| Held { segment, value });
-            self.pending.push(table, &key, held.as_ref());
-        }
-        if self.pending.bytes.len() >= PENDING_MAX {
-            self.settle();
-        }
+    /// Enters the changes of a frame: see [`Pending::take`].
+    pub(super) fn apply(&mut self, bytes: &[u8], segment: u64, changes_at: u64, values_len: u64) {
+        let mut pending = Pending::default();
+        pending.take(bytes, segment, changes_at, values_len);
+        self.enter(&pending.sorted());
     }
 
-    /// The same. What is asked afterwards knows these changes.
-    pub(super) fn apply(&mut self, changes: Vec<Change>, segment: u64, changes_at: u64, values_len: u64) {
-        self.take(changes, segment, changes_at, values_len);
-        self.settle();
-    }
-
-    /// Enters all changes that were taken.
-    pub(super) fn settle(&mut self) {
-        let mut pending = std::mem::take(&mut self.pending);
-        let Pending { bytes, rows } = &mut pending;
-        let place = |row: &Row| &bytes[row.at..][..row.place as usize];
-        let value = |row: &Row| row.value.map(|len| &bytes[row.at + row.place as usize..][..len as usize]);
-        // Of several changes of one key the last one counts, so those of one key stay in their order.
-        rows.sort_unstable_by(|a, b| {
-            a.begin.cmp(&b.begin).then_with(|| place(a).cmp(place(b))).then(a.at.cmp(&b.at))
-        });
-        let mut gone = 0;
-        let mut replaced = |place: &[u8], before: &[u8]| {
-            gone += Held::read(before).map_or(0, |held| size(key_len(place), &held.value));
+    /// Enters changes. Those of a log are entered in its order.
+    pub(super) fn enter(&mut self, Sorted(pending): &Sorted) {
+        let gone = Cell::new(0);
+        let replaced = |place: &[u8], before: &[u8]| {
+            gone.set(gone.get() + Held::read(before).map_or(0, |held| size(key_len(place), &held.value)));
         };
-        let mut changes: Vec<compact::Change<'_>> = Vec::with_capacity(rows.len().min(ENTERED_MAX));
-        for (at, row) in rows.iter().enumerate() {
-            let change = (place(row), value(row));
-            if rows.get(at + 1).is_some_and(|next| place(next) == change.0) {
-                change.1.iter().for_each(|before| replaced(change.0, before));
-                continue;
+        let rows = pending.rows.iter().enumerate();
+        let mut changes = rows.filter_map(|(at, row)| {
+            let change = (pending.place(row), pending.value(row));
+            let is_last = pending.rows.get(at + 1).is_none_or(|next| pending.place(next) != change.0);
+            if !is_last && let Some(before) = change.1 {
+                replaced(change.0, before);
             }
-            changes.push(change);
-            if changes.len() == ENTERED_MAX || at + 1 == rows.len() {
-                self.keys.apply(&changes, &mut replaced);
-                changes.clear();
+            is_last.then_some(change)
+        });
+        let replaced = &mut |place: &[u8], before: &[u8]| replaced(place, before);
+        if (pending.rows.len() / ENTERED_MAX..pending.rows.len()).contains(&self.keys.blocks()) {
+            self.keys.apply_many(changes, replaced);
+        } else {
+            let mut next = || changes.by_ref().take(ENTERED_MAX).collect::<Vec<_>>();
+            while let some = next()
+                && !some.is_empty()
+            {
+                self.keys.apply(&some, replaced);
             }
         }
-        self.live_bytes = self.live_bytes.saturating_sub(gone);
-        // The bytes are used again: what is taken and given back in between lies in the way of the blocks.
-        drop(changes);
-        pending.bytes.clear();
-        pending.rows.clear();
-        self.pending = pending;
-    }
-
-    /// Enters all changes that were taken from a log, which was the last.
-    pub(super) fn finish(&mut self) {
-        self.settle();
-        self.pending = Pending::default();
+        self.live_bytes = (self.live_bytes + pending.live_bytes).saturating_sub(gone.get());
     }
 
     /// The key at a place.
@@ -346,10 +350,8 @@ impl Index {
 
     /// Takes over revocations that the log lost, as long as this index lives.
     pub(crate) fn restore(&mut self, beside: &Revocations) {
-        for (key, revocation) in revoked::newer(beside, &self.revocations()) {
-            let what = What::Inline(record::write(&revocation));
-            self.apply(vec![Change { table: Table::Revocations as u8, key, what }], 0, 0, 0);
-        }
+        let lost = revoked::newer(beside, &self.revocations());
+        self.apply(&Frame::of(revoked::changes(lost)).changes, 0, 0, 0);
     }
 
     /// The revocations that stand in the tables.

@@ -1,11 +1,14 @@
 //! The replay: reads a log into an index when it is opened, and names the parts that do not check.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
-use crate::disk::frame::{Change, HEAD_LEN, Head, MAGIC};
-use crate::disk::index::Index;
+use crate::disk::frame::{HEAD_LEN, Head, MAGIC};
+use crate::disk::index::{Index, Pending, Sorted};
 use crate::disk::segment::Segment;
 
 /// A part of the log that does not check.
@@ -59,24 +62,70 @@ pub(super) struct Last {
 
 /// Reads segments, oldest first. Those before the one that the log says it begins with are left out.
 pub(crate) fn replay_all(segments: &[Arc<Segment>]) -> io::Result<Replayed> {
-    let mut replayed = Replayed { index: Index::default(), damage: Vec::new(), last: None };
-    for segment in segments {
-        replayed.index.segments.insert(segment.number, segment.clone());
-        let last = Some(segment.number) == segments.last().map(|last| last.number);
-        replayed.last = Some(replay(&mut replayed.index, segment, last, &mut replayed.damage)?);
-    }
-    replayed.index.finish();
-    let begins = replayed.index.begins();
+    let mut index = Index::default();
+    index.segments.extend(segments.iter().map(|segment| (segment.number, segment.clone())));
+    let (damage, last) = thread::scope(|scope| {
+        // One thread reads and sorts what this one enters. No more than one part waits.
+        let (give, given) = sync_channel(0);
+        let reading = thread::Builder::new().name("replay".into());
+        let reading = reading.spawn_scoped(scope, move || Reading::new(give).all(segments))?;
+        given.into_iter().for_each(|part| index.enter(&part));
+        reading.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })?;
+    let begins = index.begins();
     match segments.partition_point(|segment| segment.number < begins) {
-        0 => Ok(replayed),
+        0 => Ok(Replayed { index, damage, last }),
         left_over => replay_all(&segments[left_over..]),
     }
 }
 
-/// Applies the frames of a segment that check, and names the parts that do not. Only a disk that does not answer
+/// So many bytes of changes are sorted and entered together, at first and at most. Each time nearly all blocks are written anew, because
+/// ids are random; and until the first are read, nothing can be entered.
+const PART_BYTES: (usize, usize) = (8 << 20, 64 << 20);
+
+/// What is read and not entered yet.
+struct Reading {
+    give: SyncSender<Sorted>,
+    pending: Pending,
+    /// How long it is when it is entered.
+    part_bytes: usize,
+}
+
+impl Reading {
+    fn new(give: SyncSender<Sorted>) -> Self {
+        Self { give, pending: Pending::default(), part_bytes: PART_BYTES.0 }
+    }
+
+    fn all(mut self, segments: &[Arc<Segment>]) -> io::Result<(Vec<Damage>, Option<Last>)> {
+        let (mut damage, mut last) = (vec![], None);
+        for segment in segments {
+            let is_last = Some(segment.number) == segments.last().map(|last| last.number);
+            last = Some(replay(&mut self, segment, is_last, &mut damage)?);
+        }
+        self.hand_over();
+        Ok((damage, last))
+    }
+
+    /// Takes the changes of a frame: see [`Pending::take`].
+    fn take(&mut self, bytes: &[u8], segment: u64, changes_at: u64, values_len: u64) -> bool {
+        let are_changes = self.pending.take(bytes, segment, changes_at, values_len);
+        if self.pending.len() >= self.part_bytes {
+            self.hand_over();
+            self.part_bytes = (self.part_bytes * 2).min(PART_BYTES.1);
+        }
+        are_changes
+    }
+
+    fn hand_over(&mut self) {
+        // Only where the other thread panics is it not taken.
+        let _ = self.give.send(std::mem::take(&mut self.pending).sorted());
+    }
+}
+
+/// Takes the frames of a segment that check, and names the parts that do not. Only a disk that does not answer
 /// is an error.
 fn replay(
-    index: &mut Index,
+    reading: &mut Reading,
     segment: &Arc<Segment>,
     values_too: bool,
     damage: &mut Vec<Damage>,
@@ -92,14 +141,12 @@ fn replay(
             continue;
         };
         let to = at + head.len();
-        match changes_at(segment, at, &head, values_too)? {
-            Some(changes) => {
-                index.take(changes, segment.number, at + HEAD_LEN as u64, head.values_len);
-            }
-            None => {
-                damage.push(Damage { segment: segment.clone(), from: at, to });
-                last.unfinished.extend(values_too.then_some(at));
-            }
+        let bytes = changes_at(segment, at, &head, values_too)?;
+        let changes_at = at + HEAD_LEN as u64;
+        let take = |bytes: Vec<u8>| reading.take(&bytes, segment.number, changes_at, head.values_len);
+        if !bytes.is_some_and(take) {
+            damage.push(Damage { segment: segment.clone(), from: at, to });
+            last.unfinished.extend(values_too.then_some(at));
         }
         at = to;
         last.whole_to = to;
@@ -118,8 +165,8 @@ fn head_at(segment: &Segment, at: u64) -> io::Result<Option<Head>> {
     Ok(Head::read(&bytes, segment.number, at).filter(|head| head.len() <= left))
 }
 
-/// The changes of a frame, if they check.
-fn changes_at(segment: &Segment, at: u64, head: &Head, values_too: bool) -> io::Result<Option<Vec<Change>>> {
+/// The bytes of a frame's changes, if they check.
+fn changes_at(segment: &Segment, at: u64, head: &Head, values_too: bool) -> io::Result<Option<Vec<u8>>> {
     let changes = segment.read(at + HEAD_LEN as u64, head.changes_len)?;
     if *blake3::hash(&changes).as_bytes() != head.changes_hash {
         return Ok(None);
@@ -130,7 +177,7 @@ fn changes_at(segment: &Segment, at: u64, head: &Head, values_too: bool) -> io::
             return Ok(None);
         }
     }
-    Ok(borsh::from_slice(&changes).ok())
+    Ok(Some(changes))
 }
 
 /// Where the next head that checks begins.
