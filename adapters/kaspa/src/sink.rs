@@ -529,10 +529,7 @@ impl SettleLoop {
                 Next::Over => break,
             };
             let statement = job.settlement.statement;
-            let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.settle(&job)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(SinkError::Silent),
-            };
+            let outcome = answered(self.settle(&job)).await;
             let verdict = outcome.as_ref().map(drop).map_err(|error| (error.cause(), error.to_string()));
             *locked(&self.verdict) = Some((statement, verdict));
             match outcome {
@@ -572,11 +569,7 @@ impl SettleLoop {
             return;
         }
         self.looked_for_founded = Some(Instant::now());
-        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.look_for_founded()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(SinkError::Silent),
-        };
-        if let Err(error) = outcome {
+        if let Err(error) = answered(self.look_for_founded()).await {
             self.judge(&error);
             tracing::debug!("the covenant was not looked for in the key: {error}");
         }
@@ -591,11 +584,7 @@ impl SettleLoop {
             self.pay_error.end();
             return;
         }
-        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.pay_next()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(SinkError::Silent),
-        };
-        match outcome {
+        match answered(self.pay_next()).await {
             Ok(Some(transaction)) => tracing::info!("an exit is being paid by {transaction}"),
             Ok(None) => {}
             Err(error) => {
@@ -612,11 +601,7 @@ impl SettleLoop {
             return;
         }
         self.keep_alive.looked();
-        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.look_at_lane()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(SinkError::Silent),
-        };
-        match outcome {
+        match answered(self.look_at_lane()).await {
             Ok(Some(transaction)) => tracing::info!("the lane is kept active by {transaction}"),
             Ok(None) => {}
             Err(error) => {
@@ -631,11 +616,7 @@ impl SettleLoop {
         if self.merged.is_some_and(|merged| merged.elapsed() < MERGE_EVERY) {
             return;
         }
-        let outcome = match tokio::time::timeout(ANSWER_WITHIN, self.merge_next()).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(SinkError::Silent),
-        };
-        match outcome {
+        match answered(self.merge_next()).await {
             Ok(Some(transaction)) => {
                 tracing::info!("small coins are merged by {transaction}");
                 // There may be more.
@@ -971,6 +952,11 @@ pub fn pay_claims<E: From<SinkError>>(
         }
         Ok(())
     })
+}
+
+/// What is asked of a node, within the time that it has for it.
+async fn answered<T>(asked: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
+    tokio::time::timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(SinkError::Silent))
 }
 
 /// The network of a node that lists unspent outputs.

@@ -246,7 +246,6 @@ impl Table for Silent {
     fn delete_ended(&self, _: &Horizon) -> Result<u64, JobsError> {
         Err(away())
     }
-    fn notify(&self) {}
     fn turn(&self) -> u64 {
         0
     }
