@@ -12,9 +12,6 @@ use crate::address::Address;
 /// How long to wait before listening again, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
-/// What a transaction says that tells of itself.
-pub(crate) const RING: &str = "NOTIFY reprise_jobs; ";
-
 #[derive(Default)]
 struct Heard {
     turn: u64,

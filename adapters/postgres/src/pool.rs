@@ -34,18 +34,37 @@ struct Connections {
 /// A connection, and what drives it while somebody asks over it.
 struct Connection {
     client: Client,
-    runtime: Runtime,
+    driver: Driver,
+}
+
+/// Drives a connection. The runtime is taken when this is dropped, which nobody waits for, wherever that is.
+struct Driver(Option<Runtime>);
+
+impl Driver {
+    /// What comes of a request within a time.
+    fn drive<R>(&self, patience: Duration, request: impl Future<Output = R>) -> Option<R> {
+        let runtime = self.0.as_ref()?;
+        runtime.block_on(async { timeout(patience, request).await }).ok()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Connection {
     /// Whether it has ended, as far as the system knows by now.
     fn has_ended(&self) -> bool {
-        // What has arrived is looked for the first time, and read the second.
-        self.runtime.block_on(async {
+        let looked = self.driver.drive(ANSWER_WITHIN, async {
+            // What has arrived is looked for the first time, and read the second.
             yield_now().await;
             yield_now().await;
         });
-        self.client.is_closed()
+        looked.is_none() || self.client.is_closed()
     }
 }
 
@@ -86,8 +105,7 @@ impl Pool {
             let is_clean = asked.is_ok() || connection.client.batch_execute("ROLLBACK").await.is_ok();
             (asked.map_err(|error| self.tell(error)), is_clean)
         };
-        let (asked, is_clean) =
-            connection.runtime.block_on(async { timeout(left(), whole).await }).map_err(|_| self.late())?;
+        let (asked, is_clean) = connection.driver.drive(left(), whole).ok_or_else(|| self.late())?;
         if is_clean {
             self.connections().idle.push(connection);
         }
@@ -119,15 +137,19 @@ impl Pool {
             at: self.address.shown.clone(),
             reason: format!("nothing to drive a connection: {error}"),
         })?;
-        let connect = async { timeout(patience, config.connect(tls.clone())).await };
-        let connected = runtime.block_on(connect).map_err(|_| self.late())?;
-        let (client, connection) = connected.map_err(|error| self.tell(error.into()))?;
-        runtime.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to PostgreSQL ended");
-            }
-        });
-        Ok(Connection { client, runtime })
+        let driver = Driver(Some(runtime));
+        let connect = async {
+            let (client, connection) = config.connect(tls.clone()).await?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection to PostgreSQL ended");
+                }
+            });
+            Ok(client)
+        };
+        let connected = driver.drive(patience, connect).ok_or_else(|| self.late())?;
+        let client = connected.map_err(|error: Error| self.tell(error.into()))?;
+        Ok(Connection { client, driver })
     }
 
     fn late(&self) -> JobsError {

@@ -10,7 +10,7 @@ use futures_util::future::{try_join, try_join3, try_join4};
 use reprise_jobs::job::{Class, Device, Job, Priority, StateName};
 use reprise_jobs::memory::Clock;
 use reprise_jobs::policy::millis;
-use reprise_jobs::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use reprise_jobs::table::{Change, Changes, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
 use reprise_jobs::worker::{Worker, WorkerName};
 use reprise_model::digest::{Digest, ProfileId};
 use reprise_model::statement::{Kind, StatementId};
@@ -30,9 +30,19 @@ const CONNECTIONS_MAX: usize = 8;
 /// How long the first who waits lets the listening begin.
 const LISTENING_WITHIN: Duration = Duration::from_secs(6);
 
-/// What is said before the end of a transaction that is not waited for until it is durable. It is within three times
-/// `wal_writer_delay`, which is 200 ms, and with the next that is waited for.
-const FORGETTABLE: &str = "SET LOCAL synchronous_commit TO off; ";
+/// The end of the transaction of these changes.
+///
+/// One that is forgettable is not waited for until it is durable. It is within three times `wal_writer_delay`, which is 200 ms, and
+/// with the next that is waited for. It tells of itself. One that is waited for tells in a transaction of its own: all that tell take
+/// one lock of the whole server, and would wait with it for a disk, or for a standby that does not answer.
+fn end_of(changes: &Changes) -> &'static str {
+    match (changes.forgettable, changes.told) {
+        (true, true) => "SET LOCAL synchronous_commit TO off; NOTIFY reprise_jobs; COMMIT",
+        (true, false) => "SET LOCAL synchronous_commit TO off; COMMIT",
+        (false, true) => "COMMIT; BEGIN; SET LOCAL synchronous_commit TO off; NOTIFY reprise_jobs; COMMIT",
+        (false, false) => "COMMIT",
+    }
+}
 
 /// Jobs in PostgreSQL.
 pub struct PostgresTable {
@@ -181,18 +191,16 @@ impl Table for PostgresTable {
             let there: BTreeMap<StatementId, (Priority, Digest)> =
                 found.iter().map(|job| (job.id, (job.priority, job.input))).collect();
             let mut changes = change(now_ms, found);
+            let end = end_of(&changes);
+            told = changes.told;
             let (old, new): (Vec<Job>, Vec<Job>) =
                 changes.jobs.into_iter().partition(|job| there.contains_key(&job.id));
             let wanted = old.iter().any(|job| there.get(&job.id) != Some(&(job.priority, job.input)));
             changes.workers.sort_by(|a, b| a.0.cmp(&b.0));
             let (update, insert) = (rows::update(client, &old, wanted), rows::insert(client, &new));
             let workers = rows::add(client, &changes.workers, now_ms);
-            // Again together, in this order. Where one of these fails, the end of the transaction is its rollback, and the error is
-            // that one's.
-            told = changes.told;
-            let forgettable = if changes.forgettable { FORGETTABLE } else { "" };
-            let end = [forgettable, if told { bell::RING } else { "" }, "COMMIT"].concat();
-            let commit = async { Ok::<(), Asking>(client.batch_execute(&end).await?) };
+            // Again together, in this order. Where one of these fails, nothing of the transaction is kept, and the error is that one's.
+            let commit = async { Ok::<(), Asking>(client.batch_execute(end).await?) };
             try_join4(update, insert, workers, commit).await.map(drop)
         })?;
         if told {

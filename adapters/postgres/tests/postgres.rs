@@ -228,7 +228,7 @@ fn connections_that_the_server_has_ended_meanwhile_are_replaced_and_nobody_notic
     let database = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
     for number in 1..4 {
         queue.offer(&[offer(number)]).unwrap();
-        // As after a failover, or by a firewall that forgets who is silent.
+        // As after a failover.
         let ended = "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity \
                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
         assert_eq!(server.sql(&database, ended), "1");

@@ -292,7 +292,7 @@ mod tests {
                 ObservedSettlement { statement: StatementId([7; 32]), journal, end_block: block };
             let paid = (0..EXITS).filter(|at| of(*at) == CROWD).map(|at| (Checkpoint(carrier), at)).collect();
             let unpaid = UnpaidExits { settlement, carrier: block, is_final: false, exits, tree };
-            Arc::new(Debt { carrier: Checkpoint(carrier), unpaid, paid })
+            Arc::new(Debt { carrier: Checkpoint(carrier), end: Checkpoint(carrier), unpaid, paid })
         };
         let mut owed = Owed::default();
         owed.follow(&(1..=DEBTS).map(debt).collect::<Vec<_>>());

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use reprise_chain::event::ChainEvent;
 use reprise_model::block::{ObservedClaim, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
-use reprise_model::digest::{BlockHash, Digest};
+use reprise_model::digest::{BlockHash, Digest, StatementId};
 use reprise_model::exit::{self, Exit, Tree};
 use reprise_model::hash::Hasher;
 use reprise_model::lane::WorkloadHasher;
@@ -35,14 +35,20 @@ pub struct Debts {
     /// The settlements whose carriers are not final, and the last one whose carrier is; oldest first.
     settled: VecDeque<Settled>,
     owed: Vec<Arc<Debt>>,
+    /// Where it began: the end of the settlement that a snapshot is of.
+    began: Checkpoint,
+    /// No snapshot is made of a block below.
+    named_from: Checkpoint,
     finalized: Checkpoint,
 }
 
-/// The exits of a settlement, until the last is paid for good.
+/// The exits of a settlement, until no snapshot can name them any more.
 #[derive(Debug, Clone)]
 pub struct Debt {
     /// The checkpoint of the block that carries the settlement.
     pub carrier: Checkpoint,
+    /// The checkpoint of the settlement's end, or a later one: where the snapshot ends that named it.
+    pub end: Checkpoint,
     /// The settlement, its exits, and the tree over those that are not paid.
     pub unpaid: UnpaidExits,
     /// The places of the exits that are paid, and the checkpoint of the block that paid each, in the chain's order.
@@ -67,12 +73,13 @@ impl Debt {
     fn new(
         hasher: &dyn Hasher,
         settlement: ObservedSettlement,
+        end: Checkpoint,
         (block, carrier): (BlockHash, Checkpoint),
         exits: Vec<Exit>,
     ) -> Self {
         let tree = Tree::of(hasher, &exits);
         let unpaid = UnpaidExits { settlement, carrier: block, is_final: false, exits, tree };
-        Self { carrier, unpaid, paid: vec![] }
+        Self { carrier, end, unpaid, paid: vec![] }
     }
 
     fn pay(&mut self, hasher: &dyn Hasher, at: Checkpoint, exit: usize) {
@@ -118,7 +125,8 @@ impl Debts {
         checkpoint: Checkpoint,
     ) -> Self {
         let of = |Unpaid { settlement, carrier, carried_by, exits, paid }| {
-            let mut owed = Debt::new(claim_hasher.as_ref(), settlement, (carrier, carried_by), exits);
+            let mut owed =
+                Debt::new(claim_hasher.as_ref(), settlement, checkpoint, (carrier, carried_by), exits);
             owed.unpaid.is_final = true;
             paid.iter().for_each(|exit| owed.pay(claim_hasher.as_ref(), checkpoint, *exit as usize));
             Arc::new(owed)
@@ -131,14 +139,22 @@ impl Debts {
             blocks: VecDeque::new(),
             settled: VecDeque::new(),
             owed,
+            began: checkpoint,
+            named_from: Checkpoint(u64::MAX),
             finalized: checkpoint,
         }
     }
 
-    /// What a snapshot names whose block has the checkpoint `end` and whose settlement is carried at `carrier`: what the blocks up to
-    /// its own leave unpaid.
-    pub fn unpaid(&self, end: Checkpoint, carrier: Checkpoint) -> Vec<Unpaid> {
-        let owed = self.owed.iter().filter(|owed| owed.carrier <= carrier);
+    /// The same for whoever makes a snapshot of this block, though a later settlement may be final by then.
+    #[must_use]
+    pub fn for_snapshot_at(self, named_from: Checkpoint) -> Self {
+        Self { named_from, ..self }
+    }
+
+    /// What a snapshot of a block in which a settlement ends names: what the blocks up to this one leave unpaid of the settlements that
+    /// end there or below.
+    pub fn unpaid(&self, end: Checkpoint) -> Vec<Unpaid> {
+        let owed = self.owed.iter().filter(|owed| owed.end <= end);
         owed.map(|owed| (owed, &owed.paid[..owed.paid_up_to(end)]))
             .filter(|(owed, paid)| paid.len() < owed.unpaid.exits.len())
             .map(|(owed, paid)| Unpaid {
@@ -226,24 +242,46 @@ impl Debts {
         end: Option<Checkpoint>,
         carrier: (BlockHash, Checkpoint),
     ) -> bool {
+        let is_known_otherwise = self.take_carrier(&settlement.statement, end, carrier);
         // A settlement that ends in a block off the chain settles nothing of the chain.
-        let Some(end) = end else { return false };
+        let Some(end) = end else { return is_known_otherwise };
         let after = self.settled.back().map(|last| last.end);
         self.settled.push_back(Settled { carrier: carrier.1, end });
         let covered = self.blocks.iter().filter(|block| after.is_none_or(|after| block.checkpoint > after));
         let covered = covered.take_while(|block| block.checkpoint <= end);
         let exits: Vec<Exit> = covered.flat_map(|block| block.exits.iter().copied()).collect();
         if exits.is_empty() {
-            return false;
+            return is_known_otherwise;
         }
         let statement = settlement.statement;
         if exit::root(self.hasher.as_ref(), &exits) != settlement.journal.transition.exits {
             tracing::error!(%statement, "the exits of a settlement are not those of the blocks that it settles: they cannot be paid");
             return false;
         }
-        let owed = Debt::new(self.claim_hasher.as_ref(), settlement.clone(), carrier, exits);
+        let owed = Debt::new(self.claim_hasher.as_ref(), settlement.clone(), end, carrier, exits);
         self.owed.push(Arc::new(owed));
         true
+    }
+
+    /// The chain shows a settlement that a snapshot names, or the snapshot's own, which came after all of these. Of which blocks carry
+    /// them the chain is believed, and not the snapshot. Returns whether that changes a debt.
+    fn take_carrier(
+        &mut self,
+        statement: &StatementId,
+        end: Option<Checkpoint>,
+        (block, at): (BlockHash, Checkpoint),
+    ) -> bool {
+        let mut changed = false;
+        for owed in &mut self.owed {
+            let (is_it, is_known) = (owed.unpaid.settlement.statement == *statement, owed.carrier == at);
+            if is_it && !is_known || end == Some(self.began) && owed.carrier > at {
+                let owed = Arc::make_mut(owed);
+                owed.carrier = at;
+                owed.unpaid.carrier = if is_it { block } else { owed.unpaid.carrier };
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// Blocks up to this checkpoint are final. Returns whether that makes a debt final.
@@ -264,7 +302,8 @@ impl Debts {
             self.settled.front().filter(|last| last.carrier <= finalized).copied()
         {
             while self.blocks.pop_front_if(|block| block.checkpoint <= end).is_some() {}
-            self.owed.retain(|owed| owed.paid_up_to(end) < owed.unpaid.exits.len());
+            let named_from = end.min(self.named_from);
+            self.owed.retain(|owed| owed.paid_up_to(named_from) < owed.unpaid.exits.len());
         }
         changed
     }

@@ -146,12 +146,15 @@ impl Writing {
         let carrier = Checkpoint(settled.position.checkpoint.0.saturating_add(settled.carried_above));
         let written = self.write(settled)?;
         let (next, carrier) = self.next.get_or_insert((written, carrier)).clone();
-        let begins = if carrier <= finalized { self.begin_with(&next)? } else { None };
-        if carrier <= finalized {
+        let begins = if carrier <= finalized {
+            // Where it cannot be begun with, a later one is.
             self.next = None;
-        }
+            self.begin_with(&next)
+        } else {
+            Ok(None)
+        };
         self.remove_old()?;
-        Ok(begins)
+        begins
     }
 
     fn write(&self, settled: SettledPosition) -> Result<PathBuf, SnapshotError> {

@@ -515,7 +515,7 @@ impl Pipeline {
         let Some(position) = self.scheduler.position(&settlement.end_block) else { return };
         let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
         self.offered = end;
-        let unpaid = self.debts.unpaid(end, carrier);
+        let unpaid = self.debts.unpaid(end);
         let settled = SettledPosition { position, settlement, carried_above, unpaid };
         context.executor.settled(settled, finalized);
     }

@@ -48,6 +48,12 @@ impl Replay {
         Ok(Self { tree, scheduler, debts, checkpoints: HashMap::from([(root.block_hash, checkpoint)]) })
     }
 
+    /// The same for whoever makes a [snapshot of this block](Debts::for_snapshot_at).
+    #[must_use]
+    pub fn for_snapshot_at(self, block: Checkpoint) -> Self {
+        Self { debts: self.debts.for_snapshot_at(block), ..self }
+    }
+
     /// Follows one change of the chain. Returns whether the debts changed.
     pub fn follow(&mut self, event: SourceEvent) -> Result<bool, ReplayError> {
         let event = self.tree.apply(event)?;

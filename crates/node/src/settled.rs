@@ -80,11 +80,11 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     let position = history.position_after(&settlement.end_block)?;
     let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
     let identity = deployment.identity(head.network);
-    let mut replay = Replay::new(deployment, origin, depth)?;
+    let mut replay = Replay::new(deployment, origin, depth)?.for_snapshot_at(end);
     for event in event_log.all() {
         replay.follow(event?)?;
     }
-    let unpaid = replay.debts().unpaid(end, carrier);
+    let unpaid = replay.debts().unpaid(end);
     Ok(Snapshot { identity, settled: SettledPosition { position, settlement, carried_above, unpaid } })
 }
 

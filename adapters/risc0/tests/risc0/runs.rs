@@ -490,7 +490,7 @@ fn joins_over_parts_of_blocks_settle_as_the_blocks_do() {
 
 #[test]
 fn blocks_are_divided_by_the_backend_s_own_limits() {
-    let limits: Limits = reprise_prover::backend::Backend::limits(development());
+    let limits: Limits = Backend::limits(development());
     let mut fixture = divided(Division { limits, apart: ProveApart::Auto });
     let (alice, count) = (account("alice"), 2 * limits.transactions as u32 + 1);
     fixture.block(vec![fund(1, alice, 100)]);

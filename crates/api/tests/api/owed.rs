@@ -32,7 +32,7 @@ fn debt(carrier: u64, fork: u8, payees: &[u8]) -> Debt {
     let block = BlockHash([fork; 32]);
     let settlement = ObservedSettlement { statement: StatementId([7; 32]), journal, end_block: block };
     let unpaid = UnpaidExits { settlement, carrier: block, is_final: false, exits, tree };
-    Debt { carrier: Checkpoint(carrier), unpaid, paid: vec![] }
+    Debt { carrier: Checkpoint(carrier), end: Checkpoint(carrier - 1), unpaid, paid: vec![] }
 }
 
 /// What happens to the debts.

@@ -295,7 +295,7 @@ fn claims_pay_exits_in_any_order_a_reorg_undoes_them_and_a_debt_is_dropped_once_
     assert!(left(&debts).is_empty());
 
     // A snapshot names what its own block leaves unpaid, and who begins with it owes that.
-    let named = |debts: &Debts, end| debts.unpaid(Checkpoint(end), Checkpoint(end + 1));
+    let named = |debts: &Debts, end| debts.unpaid(Checkpoint(end));
     assert_eq!(named(&debts, 11), [unpaid]);
     assert_eq!(named(&debts, 12)[0].paid, [1]);
     assert_eq!(left(&owing(named(&debts, 12), Checkpoint(12))), [(1, vec![1, 3])]);
@@ -324,6 +324,28 @@ fn a_claim_below_the_block_that_carries_a_settlement_pays_another_one_with_the_v
         debts.follow(&event, &[block], &end_of);
         assert_eq!(left(&debts), [(1, rest)]);
     }
+}
+
+#[test]
+fn which_block_carries_a_settlement_the_chain_says_and_not_a_snapshot() {
+    let two = Unpaid { settlement: settlement(2, 9, &exits_of([7])), exits: exits_of([7]), ..three() };
+    let unpaid = [three(), two].map(|it| Unpaid { carried_by: Checkpoint(50), ..it });
+    let mut debts = owing(unpaid.to_vec(), Checkpoint(10));
+    let [first, _] = &unpaid;
+    // The first is shown itself; of the second, that the one which came after it is carried.
+    for (height, settlement, pays, rest) in [
+        (12, first.settlement.clone(), &first.exits, vec![(1, vec![2, 3]), (2, vec![7])]),
+        (13, settlement(3, 10, &[]), &exits_of([7]), vec![(1, vec![2, 3])]),
+    ] {
+        let claims = vec![claim(&mut Tree::of(&Blake3, pays), 0)];
+        let (event, executed) = block(height, vec![], vec![settlement], claims, Checkpoint(10));
+        let before = |_: &ObservedSettlement| (height == 13).then_some(Checkpoint(10));
+        assert!(debts.follow(&event, &[executed], &before));
+        assert_eq!(left(&debts), rest);
+        let carriers: Vec<u64> = debts.all().iter().map(|debt| debt.carrier.0).collect();
+        assert_eq!(carriers, if height == 12 { vec![12, 50] } else { vec![12, 13] });
+    }
+    assert_eq!(debts.owed().next().unwrap().carrier, BlockHash([12; 32]));
 }
 
 /// A node that follows a chain from a snapshot.
@@ -374,10 +396,18 @@ fn who_begins_with_a_snapshot_owes_what_the_whole_chain_owes_however_equal_its_e
                 }
             }
             chain.push((event, executed));
-            // Somebody joins.
-            let newest = settled.iter().rfind(|(carrier, _)| *carrier <= finalized);
-            if let Some(&(carrier, end)) = newest.filter(|_| among(5) == 0) {
-                let mut debts = owing(whole.unpaid(end, carrier), end);
+            // Somebody joins, with a snapshot of a node that runs, or with one of any settled block that is made of a directory.
+            let last = settled.partition_point(|(carrier, _)| *carrier <= finalized) - 1;
+            if last > 0 && among(5) == 0 {
+                let is_made = among(2) == 0;
+                let at = if is_made { among(last as u32 + 1) as usize } else { last };
+                let (carrier, end) = settled[at];
+                let mut made = owing(vec![], Checkpoint(0)).for_snapshot_at(end);
+                for (event, executed) in chain.iter().filter(|_| is_made) {
+                    made.follow(event, std::slice::from_ref(executed), &end_of);
+                }
+                let unpaid = if is_made { made.unpaid(end) } else { whole.unpaid(end) };
+                let mut debts = owing(unpaid, end);
                 for (event, executed) in &chain[end.0 as usize..] {
                     debts.follow(event, std::slice::from_ref(executed), &end_of);
                 }
