@@ -248,7 +248,7 @@ fn no_batch_within_the_limits_passes_a_million_cycles() {
     for count in [1, 2, ones.len()] {
         settled(&ones[..count]);
     }
-    settled(&blocks[..3]);
+    settled(&blocks[..2]);
     assert!(most <= MOST, "{most} cycles in one proof");
 }
 
