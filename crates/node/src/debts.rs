@@ -197,6 +197,7 @@ impl Debts {
             }
             for settlement in &added.block.settlements {
                 let end = end_of(settlement);
+                changed |= self.take_carrier(&settlement.statement, end, (block, carrier));
                 changed |= self.settle(settlement, end, (block, carrier));
             }
             for claim in &added.block.claims {
@@ -242,16 +243,15 @@ impl Debts {
         end: Option<Checkpoint>,
         carrier: (BlockHash, Checkpoint),
     ) -> bool {
-        let is_known_otherwise = self.take_carrier(&settlement.statement, end, carrier);
         // A settlement that ends in a block off the chain settles nothing of the chain.
-        let Some(end) = end else { return is_known_otherwise };
+        let Some(end) = end else { return false };
         let after = self.settled.back().map(|last| last.end);
         self.settled.push_back(Settled { carrier: carrier.1, end });
         let covered = self.blocks.iter().filter(|block| after.is_none_or(|after| block.checkpoint > after));
         let covered = covered.take_while(|block| block.checkpoint <= end);
         let exits: Vec<Exit> = covered.flat_map(|block| block.exits.iter().copied()).collect();
         if exits.is_empty() {
-            return is_known_otherwise;
+            return false;
         }
         let statement = settlement.statement;
         if exit::root(self.hasher.as_ref(), &exits) != settlement.journal.transition.exits {
