@@ -114,6 +114,7 @@ mod vectors;
 #[cfg(feature = "fleet")]
 mod worker;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, FromArgMatches};
@@ -178,7 +179,9 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
     })?;
     // What cannot be logged is not reported to standard error, which is where it could not be written.
     let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
-    log.with_writer(std::io::stderr).init();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+    let is_colored = std::io::stderr().is_terminal() && !no_color;
+    log.with_writer(std::io::stderr).with_ansi(is_colored).init();
     let flags = cli::flags(matches);
     let settings =
         Settings::resolve(flags, |variable| std::env::var_os(variable), cli.config.as_deref(), systems)?;

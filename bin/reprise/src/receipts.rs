@@ -369,7 +369,15 @@ fn show(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failur
 fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure> {
     let filter = match text.parse::<u64>() {
         Ok(checkpoint) => Filter { checkpoint: Some(Checkpoint(checkpoint)), ..Filter::default() },
-        Err(_) => Filter { block: Some(parse("PLACE", text)?), ..Filter::default() },
+        Err(_) => {
+            let block = text.parse().map_err(|_| {
+                Failure::usage(format!(
+                    "`{text}` is no place: give a checkpoint, a block by its hash (64 hexadecimal digits, after blk: or alone) or a \
+                     coordinate; of a statement (stm:…) `reprise receipts show` tells where it is used"
+                ))
+            });
+            Filter { block: Some(block?), ..Filter::default() }
+        }
     };
     let entries = store.list(&filter)?;
     let mut rows = vec![];

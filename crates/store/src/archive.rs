@@ -42,7 +42,7 @@ pub enum ArchiveError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It does not begin with [`MAGIC`].
-    #[error("this is no archive of receipts: give a file that `reprise receipts export` wrote")]
+    #[error("this is no archive of receipts")]
     Magic,
     /// It is of a format that this build does not read.
     #[error(

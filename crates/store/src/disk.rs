@@ -155,7 +155,8 @@ impl DiskEngine {
         for damage in &damage {
             tracing::warn!(
                 path = %damage.path().display(), from = damage.from, to = damage.to,
-                "a part of the receipt log does not check: an unfinished write, or damage"
+                "a part of the receipt log does not check: an unfinished write, or damage. What is lost there is proved again when it is wanted; \
+                 an export of it, imported, spares that"
             );
         }
         let kept = medium.list(&dir.quarantine()).map_or(0, |names| names.len()) / 2;
