@@ -372,7 +372,7 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure
         Err(_) => {
             let block = text.parse().map_err(|_| {
                 Failure::usage(format!(
-                    "`{text}` is no place: give a checkpoint, a block by its hash (64 hexadecimal digits, after blk: or alone) or a \
+                    "PLACE {text}: give a checkpoint, a block by its hash (64 hexadecimal digits, after blk: or alone) or a \
                      coordinate; of a statement (stm:…) `reprise receipts show` tells where it is used"
                 ))
             });
