@@ -1,5 +1,5 @@
-//! Who waits is woken by a notification, which the transaction sends that changed something. It may be lost: it only says that
-//! looking is worth while.
+//! Who waits is woken by a notification, which is sent with the change that it tells of. It may be lost: it only says that looking is
+//! worth while.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -37,7 +37,7 @@ struct Connection {
     driver: Driver,
 }
 
-/// Drives a connection. The runtime is taken when this is dropped, which nobody waits for, wherever that is.
+/// Drives a connection. It can be dropped anywhere, also by a thread of another runtime: nothing is waited for.
 struct Driver(Option<Runtime>);
 
 impl Driver {

@@ -199,7 +199,8 @@ impl Table for PostgresTable {
             changes.workers.sort_by(|a, b| a.0.cmp(&b.0));
             let (update, insert) = (rows::update(client, &old, wanted), rows::insert(client, &new));
             let workers = rows::add(client, &changes.workers, now_ms);
-            // Again together, in this order. Where one of these fails, nothing of the transaction is kept, and the error is that one's.
+            // Again together, in this order. Where one of these fails, nothing of the transaction is kept, and the error is that one's:
+            // but for a notification after it, and then asking again is safe, as after an answer that was lost.
             let commit = async { Ok::<(), Asking>(client.batch_execute(end).await?) };
             try_join4(update, insert, workers, commit).await.map(drop)
         })?;

@@ -11,10 +11,12 @@ use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 use crate::backend::{Risc0Backend, Risc0Error};
 
 /// What one proof may hold, by `tests/risc0/cost.rs`: no batch within it passes 2^20 cycles, four segments, nor an aggregate that
-/// computes as much; and no other aggregate 2^18, one segment. Twice as much in a proof would save some 80,000 cycles, what a batch costs beside its transactions.
+/// computes as much; and no other aggregate 2^18, one segment. Twice as much in a proof would save some 80,000 cycles, what a batch
+/// costs beside its transactions.
 ///
 /// A transfer takes 98,000 cycles in a batch and 18,000 of paging, most of it for two slots of the state; five and their batch are
-/// 695,000. In an aggregate that computes them in batches of their own, of a block each, they are 891,000; six are over a million. The bytes of a payload are hashed twice, as a payload and as an opening: 60 cycles each; those of outputs take 250.
+/// 695,000. In an aggregate that computes them in batches of their own, of a block each, they are 891,000; six are over a million.
+/// The bytes of a payload are hashed twice, as a payload and as an opening: 60 cycles each; those of outputs take 250.
 /// So 3 KB, a kilobyte more than five transfers have, are within a million whatever they are. What is longer is a batch alone, of
 /// up to five million cycles at the most bytes that are read.
 ///
