@@ -1,15 +1,14 @@
 //! Campaigns: many worlds, their sums, and for a failing world the smallest scenario that still fails.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::ops::ControlFlow;
 
 use reprise_node::violation::Violation;
 use reprise_node::workload::Workload;
 use serde::Serialize;
 
 use crate::scenario::{Faults, Limits, Scenario};
+use crate::seeds::over_seeds;
 use crate::world::{Outcome, World, WorldError};
 
 /// The sums of a campaign.
@@ -105,6 +104,10 @@ impl Comparison {
         limits: &Limits,
         done: &(dyn Fn(&Outcome) + Sync),
     ) -> Result<Self, WorldError> {
+        let done = &|outcome: &Outcome| {
+            done(outcome);
+            ControlFlow::Continue(())
+        };
         let with = outcomes(workload, first, count, &Limits { cache: true, ..limits.clone() }, done)?;
         let without = outcomes(workload, first, count, &Limits { cache: false, ..limits.clone() }, done)?;
         let pairs = || with.iter().zip(&without);
@@ -134,50 +137,20 @@ fn outcomes(
     first: u64,
     count: u64,
     limits: &Limits,
-    done: &(dyn Fn(&Outcome) + Sync),
+    done: &(dyn Fn(&Outcome) -> ControlFlow<()> + Sync),
 ) -> Result<Vec<Outcome>, WorldError> {
-    let next = AtomicU64::new(0);
-    let outcomes: Mutex<Vec<Outcome>> = Mutex::new(vec![]);
-    let failure: Mutex<Option<WorldError>> = Mutex::new(None);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..cores.min(count as usize) {
-            scope.spawn(|| {
-                loop {
-                    let offset = next.fetch_add(1, Ordering::Relaxed);
-                    if offset >= count {
-                        return;
-                    }
-                    match run(workload, Scenario::draw(first.wrapping_add(offset), limits)) {
-                        Ok(outcome) => {
-                            done(&outcome);
-                            outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                        }
-                        Err(error) => {
-                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                            return;
-                        }
-                    }
-                }
-            });
-        }
-    });
-    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
-    }
-    let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    outcomes.sort_by_key(|outcome| outcome.seed);
-    Ok(outcomes)
+    over_seeds(first, count, |seed| run(workload, Scenario::draw(seed, limits)), done)
 }
 
 impl Campaign {
-    /// Runs the worlds of `count` seeds from `first` on, on all cores; `done` is called as each ends.
+    /// Runs the worlds of `count` seeds from `first` on, on all cores; `done` is called as each ends. Where it breaks off, no other
+    /// world is begun, and the campaign is of those that were.
     pub fn run(
         workload: &Workload,
         first: u64,
         count: u64,
         limits: &Limits,
-        done: &(dyn Fn(&Outcome) + Sync),
+        done: &(dyn Fn(&Outcome) -> ControlFlow<()> + Sync),
     ) -> Result<Self, WorldError> {
         let outcomes = outcomes(workload, first, count, limits, done)?;
         let failed =

@@ -26,15 +26,15 @@ mod store;
 mod worker;
 pub mod world;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 
 use reprise_node::violation::Violation;
 use serde::Serialize;
 
 use crate::fleet::scenario::Scenario;
 use crate::fleet::world::{Outcome, run};
+use crate::seeds::over_seeds;
 
 /// The sums of many worlds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -82,29 +82,13 @@ pub struct Campaign {
 }
 
 impl Campaign {
-    /// Runs the worlds of `count` seeds from `first` on, on all cores; `done` is called as each ends.
-    pub fn run(first: u64, count: u64, done: &(dyn Fn(&Outcome) + Sync)) -> Self {
-        let next = AtomicU64::new(0);
-        let outcomes: Mutex<Vec<Outcome>> = Mutex::new(vec![]);
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        thread::scope(|scope| {
-            for _ in 0..cores.min(count as usize) {
-                scope.spawn(|| {
-                    loop {
-                        let offset = next.fetch_add(1, Ordering::Relaxed);
-                        if offset >= count {
-                            return;
-                        }
-                        let outcome = run(Scenario::draw(first.wrapping_add(offset)));
-                        done(&outcome);
-                        outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                    }
-                });
-            }
-        });
-        let mut outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcomes.sort_by_key(|outcome| outcome.seed);
-        Self::of(&outcomes)
+    /// Runs the fleets of `count` seeds from `first` on, on all cores; `done` is called as each ends. Where it breaks off, no other fleet
+    /// is begun, and the campaign is of those that were.
+    pub fn run(first: u64, count: u64, done: &(dyn Fn(&Outcome) -> ControlFlow<()> + Sync)) -> Self {
+        let fleet = |seed| Ok::<_, Infallible>(run(Scenario::draw(seed)));
+        match over_seeds(first, count, fleet, done) {
+            Ok(outcomes) => Self::of(&outcomes),
+        }
     }
 
     fn of(outcomes: &[Outcome]) -> Self {

@@ -20,6 +20,7 @@
 //! | [`disk`] | what survives a crash |
 //! | [`checks`] | the invariants, judged from outside |
 //! | [`conditions`] | what is wrong with an L1 for a while, and what the health must say of it |
+//! | `seeds` | many seeds, on all cores |
 //! | [`campaign`] | many worlds, their sums, and the smallest scenario that still fails |
 //! | [`fleet`] | worlds of many workers and nodes over one database and one object store |
 //! | [`ledger`] | the ledger as a workload of worlds |
@@ -35,6 +36,7 @@ pub mod ledger;
 pub mod machine;
 pub mod prover;
 pub mod scenario;
+mod seeds;
 pub mod sizing;
 pub mod strangers;
 pub mod track;

@@ -1,5 +1,6 @@
 //! The parts of a run that the settings choose: workload, backend, L1 and receipt store.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,17 +46,20 @@ pub(crate) fn prover(settings: &Settings, systems: &ProofSystems) -> Result<Chos
     }
 }
 
-/// The L1 to follow with this backend.
+/// The data directory, held, and the L1 to follow with this backend. The directory is not made where the chain to replay cannot be read.
 pub(crate) fn l1(
     settings: &Settings,
-    dir: &DataDir,
     until_idle: bool,
     chosen: &Chosen,
-) -> Result<Box<dyn L1>, Failure> {
-    match recorded(settings, chosen)? {
-        Some(chain) => Ok(Box::new(chain)),
-        None => kaspa::l1(settings, dir, until_idle, chosen),
-    }
+) -> Result<(DataDir, Box<dyn L1>), Failure> {
+    let recorded = recorded(settings, chosen)?;
+    // Held before anything in the directory is opened, and until everything is closed.
+    let dir = DataDir::lock(&settings.data_dir)?;
+    let l1 = match recorded {
+        Some(chain) => Box::new(chain),
+        None => kaspa::l1(settings, &dir, until_idle, chosen)?,
+    };
+    Ok((dir, l1))
 }
 
 /// The recorded or dev chain to follow; `None` where it is a live one.
@@ -160,9 +164,15 @@ fn recorded_in(
 
 fn nothing(settings: &Settings) -> Failure {
     Failure::usage(format!(
-        "{}: no state of this L1, lane, covenant and backend there yet: give the --data-dir of a node and the settings that it \
-         runs with, or follow the chain with `reprise run`",
-        settings.data_dir.display()
+        "{}: no state of this L1, lane, covenant, workload and backend there yet: give the --data-dir of a node and the settings that \
+         it runs with, or follow the chain with `reprise run` (asked for: --l1 {}, --lane {}, --covenant {}, --workload {}, \
+         --backend {})",
+        settings.data_dir.display(),
+        settings.l1.source,
+        settings.l1.lane,
+        settings.covenant.id,
+        settings.workload(),
+        settings.proving.backend(),
     ))
 }
 
@@ -192,6 +202,9 @@ pub(crate) fn has_receipts(path: &Path) -> Result<(), Failure> {
         Ok(true) => return Ok(()),
         Ok(false) => {
             "no receipts there yet: give the --data-dir of a run, or make one with `reprise run`".into()
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            "a file is in the way: give a --data-dir that is a directory".into()
         }
         Err(error) => format!("{error}: give a --data-dir that you may read, or run as the user whose it is"),
     };

@@ -88,12 +88,24 @@ impl Failure {
                     "make room on the disk, or give a directory on another one, with --data-dir or REPRISE_DATA_DIR",
                 )
             }
+            Self::Lock(LockError::Io { source, .. }) | Self::Open(OpenError::Io { source, .. })
+                if matches!(source.kind(), ErrorKind::NotADirectory | ErrorKind::AlreadyExists) =>
+            {
+                Some("a file is in the way: give a directory, with --data-dir or REPRISE_DATA_DIR")
+            }
+            Self::Open(OpenError::Io { doing: "read", .. }) => {
+                Some("give a directory you may read, with --data-dir or REPRISE_DATA_DIR")
+            }
             Self::Lock(LockError::Io { .. }) | Self::Open(OpenError::Io { .. }) => {
                 Some("give a directory you may write to, with --data-dir or REPRISE_DATA_DIR")
             }
-            Self::Snapshot(SnapshotError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Some(
-                "give a file that `reprise snapshot export` wrote, or a node into `snapshots` of its data directory",
-            ),
+            Self::Snapshot(SnapshotError::Io { source, .. })
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) =>
+            {
+                Some(
+                    "give a file that `reprise snapshot export` wrote, or a node into `snapshots` of its data directory",
+                )
+            }
             Self::Wire(WireError::Depths { .. }) => {
                 Some("change --grace-depth, --retained-depth or --finality-depth")
             }

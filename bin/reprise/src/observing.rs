@@ -84,7 +84,9 @@ pub(crate) fn serve(
     let mut endpoints = vec![];
     if let Some(address) = observing.metrics {
         let endpoint = Endpoint::metrics(address, Exposed::of(&served), limits);
-        endpoints.push(endpoint.map_err(|e| settings.refuse("metrics", e))?);
+        let endpoint = endpoint.map_err(|e| settings.refuse("metrics", e))?;
+        tell_metrics(&endpoint);
+        endpoints.push(endpoint);
     }
     if let Some(address) = observing.api {
         let endpoint =
@@ -94,6 +96,10 @@ pub(crate) fn serve(
     }
     server::serve(endpoints).map_err(|e| Failure::Other(e.to_string()))?;
     Ok(vec![Box::new(metered), Box::new(publisher)])
+}
+
+fn tell_metrics(endpoint: &Endpoint) {
+    eprintln!("metrics are at http://{}/metrics", endpoint.address());
 }
 
 /// Serves the metrics and the health of a worker, where the settings ask for it. Call it before anything is counted.
@@ -114,5 +120,6 @@ pub(crate) fn serve_worker(
     let exposed = Exposed::new(Box::new(render), Box::new(move || sampled.health()));
     let endpoint = Endpoint::metrics(address, exposed, Limits::default());
     let endpoint = endpoint.map_err(|e| refused(e.to_string()))?;
+    tell_metrics(&endpoint);
     server::serve(vec![endpoint]).map_err(|e| Failure::Other(e.to_string()))
 }

@@ -307,7 +307,9 @@ fn list(entries: &[Summary], json: bool) {
     println!("{:<14} {:<12} {:>10} {:>9}  places", "statement", "kind", "bytes", "seconds");
     for entry in entries {
         let seconds = entry.provenance.took_ms as f64 / 1000.0;
-        let places: Vec<String> = entry.coordinates.iter().map(place).collect();
+        let mut places: Vec<_> = entry.coordinates.iter().collect();
+        places.sort_by_key(|at| (at.checkpoint, at.block_hash));
+        let places: Vec<String> = places.into_iter().map(place).collect();
         println!(
             "{:<14} {:<12} {:>10} {:>9.1}  {}",
             format!("{:?}", entry.id),
@@ -398,7 +400,18 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure
         return Ok(Exit::Done);
     }
     if rows.is_empty() {
-        println!("miss: no stored statement is used there, so whatever is wanted there is proved");
+        let known = if entries.is_empty() { store.list(&Filter::default())? } else { entries.clone() };
+        if let Some(statement) = known.iter().find(|it| filter.block.is_some_and(|b| b.0 == it.id.digest().0))
+        {
+            return Err(Failure::usage(format!(
+                "PLACE {text}: that is a statement, and no place: `reprise receipts show {}` tells where it is used",
+                statement.id
+            )));
+        }
+        let highest = known.iter().flat_map(|it| &it.coordinates).map(|at| at.checkpoint).max();
+        let highest = highest
+            .map_or_else(String::new, |at| format!(" (the highest checkpoint of a stored one is {at})"));
+        println!("miss: no stored statement is used there{highest}, so whatever is wanted there is proved");
     }
     for (at, id, diverged) in rows {
         let alarm = if diverged { "  DIVERGED: this place holds two statements" } else { "" };
@@ -491,15 +504,23 @@ fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<Exit, Fail
             Lookup::Miss(reason) => bad.push((entry.id, reason.to_string())),
         }
     }
+    // Beside a running node this may be a write under way.
+    let unread = if live { 0 } else { store.stats()?.damaged_bytes };
     if json {
         let bad: Vec<_> =
             bad.iter().map(|(id, why)| json!({ "id": id.to_string(), "reason": why })).collect();
-        println!("{}", json!({ "verified": good, "failed": bad }));
+        println!("{}", json!({ "verified": good, "failed": bad, "damaged_bytes": unread }));
     } else {
         for (id, reason) in &bad {
             println!("{id}: {reason}");
         }
         println!("{good} receipts verified, {} failed", bad.len());
+        if unread > 0 {
+            println!(
+                "{unread} bytes of the log do not check (an unfinished write, or damage): what lay there is proved again when it is \
+                 wanted"
+            );
+        }
     }
     Ok(Exit::done_if(bad.is_empty()))
 }

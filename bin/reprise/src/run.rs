@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use reprise_disk::data_dir::DataDir;
 use reprise_node::pipeline::RunOutcome;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire;
@@ -43,9 +42,7 @@ pub(crate) fn run(
     }
     let token = observing::check(settings)?;
     let chosen = choose::backend(settings, systems)?;
-    // Held before anything in the directory is opened, and until everything is closed.
-    let dir = DataDir::lock(&settings.data_dir)?;
-    let l1 = choose::l1(settings, &dir, args.until_idle, &chosen)?;
+    let (dir, l1) = choose::l1(settings, args.until_idle, &chosen)?;
     let store = choose::store(settings, &dir, systems)?;
     wiring.data_dir = Some(dir.clone());
     // It outlives the node: what it proves for others then is finished or given back.

@@ -1,21 +1,24 @@
 //! `reprise sim`: simulated worlds with injected faults, and the checks of the pipeline in them.
 
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use reprise_node::violation::Violation;
 use reprise_node::workload::Workload;
 use reprise_sim::campaign::{Campaign, Comparison, Totals};
 use reprise_sim::fleet;
 use reprise_sim::scenario::{Faults, Limits, ParseFaultsError, Scenario};
-use reprise_sim::world::{Outcome, Reached, World};
+use reprise_sim::world::{Reached, World};
 use serde_json::json;
 
 use crate::cli::SimArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::sizing;
+use crate::{sizing, stop};
 
 /// Runs the worlds of a workload and prints the sums. Fails where an invariant was broken.
 pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exit, Failure> {
@@ -55,14 +58,18 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     let shown = WorldsBar::new(if args.compare { 2 * args.seeds } else { args.seeds });
     let began = Instant::now();
     if args.compare {
-        let compared =
-            Comparison::run(workload, first, args.seeds, &limits, &|outcome| shown.count(is_broken(outcome)));
+        let compared = Comparison::run(workload, first, args.seeds, &limits, &|outcome| {
+            shown.count(outcome.violations.first().map(|violation| (outcome.seed, violation)));
+        });
         let compared = compared.map_err(|e| Failure::Other(e.to_string()))?;
         shown.done();
         return Ok(tell_comparison(&compared, json));
     }
-    let campaign =
-        Campaign::run(workload, first, args.seeds, &limits, &|outcome| shown.count(is_broken(outcome)));
+    let stop = stop::on_signal()?;
+    let campaign = Campaign::run(workload, first, args.seeds, &limits, &|outcome| {
+        shown.count(outcome.violations.first().map(|violation| (outcome.seed, violation)));
+        stopped(&stop)
+    });
     let campaign = campaign.map_err(|e| Failure::Other(e.to_string()))?;
     shown.done();
     Ok(tell_campaign(&campaign, began.elapsed().as_secs_f64(), json))
@@ -126,8 +133,11 @@ fn fleets(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
     }
     let shown = WorldsBar::new(args.seeds);
     let began = Instant::now();
-    let fleet::Campaign { sums, failed } =
-        fleet::Campaign::run(first, args.seeds, &|outcome| shown.count(!outcome.violations.is_empty()));
+    let stop = stop::on_signal()?;
+    let fleet::Campaign { sums, failed } = fleet::Campaign::run(first, args.seeds, &|outcome| {
+        shown.count(outcome.violations.first().map(|violation| (outcome.seed, violation)));
+        stopped(&stop)
+    });
     shown.done();
     for failed in &failed {
         eprintln!("violated: {} (by {})", failed.violation.promise, failed.violation.by);
@@ -252,14 +262,23 @@ fn table(sums: &Totals) -> String {
     out
 }
 
-fn is_broken(outcome: &Outcome) -> bool {
-    !outcome.violations.is_empty()
+/// Whether the user asked to stop: then the worlds that run are the last.
+fn stopped(stop: &AtomicBool) -> ControlFlow<()> {
+    if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// The progress while worlds run.
+/// How often a log that is no terminal is told how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// The progress while worlds run, and each broken invariant as it is found.
 struct WorldsBar {
     bar: ProgressBar,
-    failed: AtomicU64,
+    counted: Mutex<Counted>,
+}
+
+struct Counted {
+    failed: u64,
+    told: Instant,
 }
 
 impl WorldsBar {
@@ -269,15 +288,24 @@ impl WorldsBar {
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {eta} left {msg}") {
             bar.set_style(style);
         }
-        Self { bar, failed: AtomicU64::new(0) }
+        Self { bar, counted: Mutex::new(Counted { failed: 0, told: Instant::now() }) }
     }
 
-    fn count(&self, failed: bool) {
-        if failed {
-            let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
-            self.bar.set_message(format!("({failed} failed)"));
-        }
+    /// A world ended, in a violation where one is given with its seed.
+    fn count(&self, broken: Option<(u64, &Violation)>) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         self.bar.inc(1);
+        if let Some((seed, violation)) = broken {
+            counted.failed += 1;
+            self.bar.set_message(format!("({} failed)", counted.failed));
+            self.bar
+                .suspend(|| eprintln!("seed {seed} violated: {} (by {})", violation.promise, violation.by));
+        }
+        if self.bar.is_hidden() && counted.told.elapsed() >= TOLD_EVERY {
+            counted.told = Instant::now();
+            let (position, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            eprintln!("{position} of {all} worlds, {} failed", counted.failed);
+        }
     }
 
     fn done(&self) {

@@ -70,8 +70,8 @@ pub enum OpenError {
     },
     /// The format file is damaged.
     #[error(
-        "{} is damaged: it holds `{found}`; run `reprise receipts verify --data-dir DIR`, which writes it anew \
-         and verifies every receipt",
+        "{} is damaged: it holds `{found}`; `reprise receipts verify` with the same --data-dir writes it anew and \
+         verifies every receipt",
         file.display()
     )]
     Damaged {
@@ -79,6 +79,16 @@ pub enum OpenError {
         file: PathBuf,
         /// What it holds.
         found: String,
+    },
+    /// There is a log of receipts, and no format file beside it.
+    #[error(
+        "{} is missing beside a log of receipts; `reprise receipts verify` with the same --data-dir writes it anew and \
+         verifies every receipt",
+        file.display()
+    )]
+    Missing {
+        /// The format file.
+        file: PathBuf,
     },
     /// No thread could be started.
     #[error("could not start the writer of the receipt store: {source}")]
@@ -112,7 +122,12 @@ impl Directory {
     /// Compares the format of a directory that is only read: it is neither made, locked nor written.
     pub(crate) fn compare_format(medium: &dyn Medium, path: &Path) -> Result<(), OpenError> {
         let format = path.join("FORMAT");
-        let bytes = medium::read(medium, &format).map_err(failed("read", &format))?;
+        let bytes = medium::read(medium, &format).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if medium.is_directory(&path.join("log")).unwrap_or(false) => {
+                OpenError::Missing { file: format.clone() }
+            }
+            _ => failed("read", &format)(error),
+        })?;
         let text = String::from_utf8_lossy(&bytes);
         match stated_version(&text) {
             Some(FORMAT) => Ok(()),
@@ -133,7 +148,7 @@ impl Directory {
         if known.is_none() && !repair {
             let log = path.join("log");
             if on.is_directory(&log).map_err(failed("read", &log))? {
-                return Err(OpenError::Damaged { file: format, found: String::new() });
+                return Err(OpenError::Missing { file: format });
             }
             Self::refuse_foreign(on, path)?;
         }

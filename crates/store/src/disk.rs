@@ -63,7 +63,7 @@ use crate::directory::{Directory, OpenError};
 use crate::disk::frame::{Frame, MAGIC};
 use crate::disk::index::{BEGINS_KEY, Index, Located, Value};
 pub use crate::disk::replay::Damage;
-use crate::disk::replay::{Replayed, replay_all};
+use crate::disk::replay::{Replayed, length, replay_all};
 use crate::disk::segment::{Segment, failed, segment_numbers, segment_path};
 use crate::disk::tail::Tail;
 use crate::engine::{Changes, Pair, Parts, Split, StorageEngine, Table};
@@ -327,5 +327,9 @@ impl StorageEngine for DiskEngine {
         };
         keep("receipt", bytes)?;
         keep("reason", format!("{reason}\n").as_bytes())
+    }
+
+    fn damaged_bytes(&self) -> u64 {
+        length(&self.damage)
     }
 }

@@ -121,6 +121,11 @@ pub trait StorageEngine: Send + Sync {
     fn tiers(&self) -> Vec<TierStats> {
         Vec::new()
     }
+
+    /// How many bytes did not check when it was opened: unfinished writes, or damage.
+    fn damaged_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// The first key after every key that begins with `prefix`; `None` where there is none.

@@ -312,6 +312,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Durable commits since opening.
     pub flushes: u64,
+    /// Bytes that did not check when the store was opened: unfinished writes, or damage.
+    pub damaged_bytes: u64,
     /// The prune floors, each with the pins that it is of.
     pub prune_floors: Vec<(PinsDigest, Floor)>,
     /// The tiers that receipts are read from, the nearest first; none where there is one place only.
@@ -410,7 +412,7 @@ pub enum StoreError {
     },
     /// The engine found damage in its own structures.
     #[error(
-        "the receipt store's {} is damaged: {reason}; run `reprise receipts verify --data-dir DIR`, which \
+        "the receipt store's {} is damaged: {reason}; `reprise receipts verify` with the same --data-dir \
          quarantines what is damaged so that it is proved again",
         path.display()
     )]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::directory::{self, Directory, OpenError};
 use crate::disk::index::{Index, Located};
-use crate::disk::replay::{Replayed, replay_all};
+use crate::disk::replay::{self, Replayed, replay_all};
 use crate::disk::segment::{Segment, segment_numbers, segment_path};
 use crate::engine::{Changes, Pair, Parts, Split, StorageEngine, Table};
 use crate::medium::{FileSystem, Medium, Opening};
@@ -33,6 +33,7 @@ const ATTEMPTS_MAX: usize = 64;
 /// The tables of a directory as they were when it was opened.
 pub struct ReadOnlyEngine {
     index: Index,
+    damaged_bytes: u64,
     dir: PathBuf,
 }
 
@@ -47,9 +48,9 @@ impl ReadOnlyEngine {
         Directory::compare_format(medium, dir)?;
         let log = dir.join("log");
         let mut attempts = 1;
-        let mut index = loop {
+        let (mut index, damaged_bytes) = loop {
             match moment(medium, &log) {
-                Ok(Some(index)) => break index,
+                Ok(Some(read)) => break read,
                 Err(source) if attempts >= ATTEMPTS_MAX || !is_passing(&source) => {
                     return Err(OpenError::Io { doing: "read", path: log, source });
                 }
@@ -66,7 +67,7 @@ impl ReadOnlyEngine {
         let beside = revoked::read(medium, &path);
         let beside = beside.map_err(|source| OpenError::Io { doing: "read", path, source })?;
         index.restore(&beside);
-        Ok(Self { index, dir: dir.into() })
+        Ok(Self { index, damaged_bytes, dir: dir.into() })
     }
 }
 
@@ -75,11 +76,11 @@ fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }
 
-/// The tables at one moment; `None` where segments came or went meanwhile.
-fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
+/// The tables at one moment, and how many bytes did not check; `None` where segments came or went meanwhile.
+fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<(Index, u64)>> {
     if !medium.is_directory(log)? {
         // Another process is making the store.
-        return Ok(Some(Index::default()));
+        return Ok(Some(Default::default()));
     }
     let numbers = segment_numbers(medium, log)?;
     let mut segments = Vec::new();
@@ -91,13 +92,13 @@ fn moment(medium: &dyn Medium, log: &Path) -> io::Result<Option<Index>> {
         return Ok(None);
     }
     let Replayed { index, damage, .. } = replay_all(&segments)?;
-    for part in damage {
+    for part in &damage {
         tracing::debug!(
             path = %part.path().display(), from = part.from, to = part.to,
             "a part of the receipt log does not check: a write under way, or damage"
         );
     }
-    Ok(Some(index))
+    Ok(Some((index, replay::length(&damage))))
 }
 
 impl StorageEngine for ReadOnlyEngine {
@@ -129,5 +130,9 @@ impl StorageEngine for ReadOnlyEngine {
 
     fn quarantine(&self, _name: &str, _bytes: &[u8], _reason: &str) -> Result<(), StoreError> {
         Err(StoreError::ReadOnly { path: self.dir.clone() })
+    }
+
+    fn damaged_bytes(&self) -> u64 {
+        self.damaged_bytes
     }
 }

@@ -163,6 +163,7 @@ impl Store {
         stats.flushes = self.writer.flushes();
         stats.evicted = self.cap.as_ref().map_or(0, |cap| cap.evicted());
         stats.tiers = self.tiers();
+        stats.damaged_bytes = self.tables.engine.damaged_bytes();
         Ok(stats)
     }
 

@@ -165,6 +165,10 @@ impl StorageEngine for Tiered {
         self.inner.quarantine(name, bytes, reason)
     }
 
+    fn damaged_bytes(&self) -> u64 {
+        self.inner.damaged_bytes()
+    }
+
     fn tiers(&self) -> Vec<TierStats> {
         let mut tiers = vec![self.memory.stats("memory", Some(self.kept.weight()))];
         let below = self.inner.tiers();

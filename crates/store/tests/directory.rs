@@ -68,7 +68,9 @@ fn a_damaged_or_missing_format_file_is_an_error_with_its_path_and_can_be_repaire
         assert!(matches!(&refused, OpenError::Damaged { file, .. } if *file == format), "bit {bit}");
     }
     fs::remove_file(&format).unwrap();
-    assert!(matches!(refusal(dir.path()), OpenError::Damaged { .. }));
+    assert!(matches!(refusal(dir.path()), OpenError::Missing { file } if file == format));
+    let read = Store::open_read_only(dir.path(), hashed(), Options::default());
+    assert!(matches!(read, Err(OpenError::Missing { file }) if file == format));
     let repaired = Store::repair(dir.path(), hashed(), Options::default()).unwrap();
     assert!(is_hit(&repaired, 1));
     drop(repaired);

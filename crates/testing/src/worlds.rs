@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::ops::Range;
 
 use reprise_node::workload::Workload;
@@ -94,7 +95,8 @@ impl<'w> Worlds<'w> {
     pub fn run(&self) -> Result<Totals, WorldsFailed> {
         let Range { start, end } = self.seeds;
         let count = end.saturating_sub(start);
-        let Campaign { sums, failed } = Campaign::run(self.workload, start, count, &self.limits, &|_| ())?;
+        let Campaign { sums, failed } =
+            Campaign::run(self.workload, start, count, &self.limits, &|_| ControlFlow::Continue(()))?;
         if !failed.is_empty() {
             return Err(WorldsFailed::Violated(failed));
         }

@@ -1,6 +1,7 @@
 //! Worlds in which something is wrong with the L1 for hours.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use reprise_node::health::Reason;
 use reprise_sim::campaign::{Campaign, Totals};
@@ -13,7 +14,7 @@ fn days(days: u64) -> Limits {
 }
 
 fn worlds(first: u64, count: u64, limits: &Limits) -> Totals {
-    let campaign = Campaign::run(&workload(), first, count, limits, &|_| ()).unwrap();
+    let campaign = Campaign::run(&workload(), first, count, limits, &|_| ControlFlow::Continue(())).unwrap();
     assert_eq!(campaign.failed, vec![]);
     campaign.sums
 }

@@ -1,5 +1,6 @@
 //! Simulated fleets: a few; `reprise sim --fleet` runs long campaigns.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use reprise_sim::fleet::Campaign;
@@ -8,7 +9,7 @@ use reprise_sim::fleet::world::run;
 
 #[test]
 fn no_fleet_proves_twice_without_a_cause_believes_a_wrong_receipt_or_loses_a_statement() {
-    let campaign = Campaign::run(1, 150, &|_| ());
+    let campaign = Campaign::run(1, 150, &|_| ControlFlow::Continue(()));
     assert_eq!(campaign.failed, vec![]);
     let sums = campaign.sums;
     assert!(sums.worlds_exact > 5, "some worlds count proofs exactly");

@@ -1,5 +1,7 @@
 //! The same seed gives the same world, to the byte, and a narrower one stays the world it was.
 
+use std::ops::ControlFlow;
+
 use reprise_sim::campaign::{Campaign, run};
 use reprise_sim::ledger::workload;
 use reprise_sim::scenario::{Fault, Faults, Limits, Scenario};
@@ -28,7 +30,7 @@ fn two_seeds_give_two_worlds() {
 #[test]
 fn a_campaign_is_the_same_however_many_threads_run_it() {
     let limits = Limits { blocks: 40, ..Limits::default() };
-    let whole = Campaign::run(&workload(), 50, 12, &limits, &|_| ()).unwrap();
+    let whole = Campaign::run(&workload(), 50, 12, &limits, &|_| ControlFlow::Continue(())).unwrap();
     let mut alone: Vec<_> =
         (50..62).map(|seed| run(&workload(), Scenario::draw(seed, &limits)).unwrap()).collect();
     alone.sort_by_key(|outcome| outcome.seed);
@@ -56,4 +58,11 @@ fn faults_are_read_as_they_are_written() {
     assert_eq!("all".parse::<Faults>().unwrap(), Faults::all());
     let refused = "flip,flood".parse::<Faults>().unwrap_err().to_string();
     assert!(refused.contains("`flood`") && refused.contains("competitor"), "{refused}");
+}
+
+#[test]
+fn a_campaign_that_is_broken_off_is_of_the_worlds_that_were_begun() {
+    let limits = Limits { blocks: 20, ..Limits::default() };
+    let part = Campaign::run(&workload(), 50, 1_000, &limits, &|_| ControlFlow::Break(())).unwrap();
+    assert!((1..1_000).contains(&part.sums.worlds), "{}", part.sums.worlds);
 }

@@ -1,6 +1,8 @@
 //! Worlds, and what must hold in them: a few, and every one that ever failed. `reprise sim` runs long campaigns, and so does
 //! `WORLDS=2000 cargo test --release -p reprise-sim --test sim any_faults -- --nocapture`.
 
+use std::ops::ControlFlow;
+
 use reprise_sim::campaign::{Campaign, Comparison, run};
 use reprise_sim::ledger::workload;
 use reprise_sim::scenario::{Fault, Limits, Scenario};
@@ -11,7 +13,8 @@ const FAILED_ONCE: &str = include_str!("../failed_once.txt");
 #[test]
 fn no_invariant_is_broken_under_any_faults() {
     let worlds = std::env::var("WORLDS").map_or(120, |said| said.parse().unwrap());
-    let campaign = Campaign::run(&workload(), 1, worlds, &Limits::default(), &|_| ()).unwrap();
+    let campaign =
+        Campaign::run(&workload(), 1, worlds, &Limits::default(), &|_| ControlFlow::Continue(())).unwrap();
     assert_eq!(campaign.failed, vec![]);
     let sums = campaign.sums;
     println!("{sums:?}");
@@ -31,7 +34,7 @@ fn each_fault_alone_breaks_no_invariant() {
             blocks: 120,
             ..Limits::default()
         };
-        let campaign = Campaign::run(&workload(), 1000, 6, &limits, &|_| ()).unwrap();
+        let campaign = Campaign::run(&workload(), 1000, 6, &limits, &|_| ControlFlow::Continue(())).unwrap();
         assert_eq!(campaign.failed, vec![], "{fault:?}");
     }
 }

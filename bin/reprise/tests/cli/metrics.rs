@@ -1,7 +1,7 @@
 //! A run's metrics, as Prometheus would read them.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use crate::command::command;
@@ -9,7 +9,6 @@ use crate::command::command;
 #[test]
 fn a_run_serves_what_it_does() {
     let dir = tempfile::tempdir().unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let args = [
         "run",
         "--backend",
@@ -19,15 +18,18 @@ fn a_run_serves_what_it_does() {
         "--mock-cost",
         "300,300,300",
         "--metrics",
-        &address,
+        "127.0.0.1:0",
     ];
     let mut child = command(dir.path(), &args).stderr(Stdio::piped()).spawn().unwrap();
-    // Its first line says that it serves and has proved something.
+    // Its first line says where it serves, the next that it has proved something.
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let served = said.next().unwrap().unwrap();
+    let address = served.strip_prefix("metrics are at http://").and_then(|it| it.strip_suffix("/metrics"));
+    let address = address.unwrap_or_else(|| panic!("{served}"));
     assert!(said.next().unwrap().unwrap().starts_with("proved"));
 
     let get = |path: &str| {
-        let mut connection = TcpStream::connect(&address).unwrap();
+        let mut connection = TcpStream::connect(address).unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).unwrap();
         let mut page = String::new();

@@ -72,6 +72,7 @@ fn a_recording_that_is_missing_damaged_or_foreign_is_refused_with_its_path() {
         assert_eq!(output.status.code(), Some(1));
         let said = refusal(&output);
         assert!(said.contains("chain.reprise") && said.contains(word), "{said}");
+        assert!(!dir.path().join("LOCK").exists(), "a data directory was made for nothing");
     };
     run("cannot read");
     fs::write(&path, b"hello").unwrap();
@@ -96,7 +97,9 @@ fn a_data_directory_that_is_a_file_is_refused_with_its_path() {
     fs::write(&path, b"mine").unwrap();
     let output = reprise(&path, &["run", "--backend", "mock"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(refusal(&output).contains("--data-dir"), "{}", refusal(&output));
+    assert!(refusal(&output).contains("a file is in the way"), "{}", refusal(&output));
+    let output = reprise(&path, &["receipts", "ls"]);
+    assert!(refusal(&output).contains("a file is in the way"), "{}", refusal(&output));
     assert_eq!(fs::read(&path).unwrap(), b"mine");
 }
 

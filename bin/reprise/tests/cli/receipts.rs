@@ -3,6 +3,7 @@
 //! What varies is replaced: ids and digests (they follow the build's hash), sizes (they include the host's name), times.
 //! Block hashes are the recording's own.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -157,7 +158,18 @@ fn why_lists_a_checkpoint() {
     hit: checkpoint 7 blk:e4f149af… transaction 1 is answered by stm:ID
     hit: checkpoint 7 blk:e4f149af… batch from transaction 1 is answered by stm:ID
     ");
-    assert_snapshot!(said(dir.path(), &["why", "3"]), @"miss: no stored statement is used there, so whatever is wanted there is proved");
+    assert_snapshot!(said(dir.path(), &["why", "3"]), @"miss: no stored statement is used there (the highest checkpoint of a stored one is 13), so whatever is wanted there is proved");
+}
+
+#[test]
+fn why_of_a_statement_without_its_prefix_is_refused() {
+    let dir = recorded();
+    let listed = json(dir.path(), &["receipts", "ls"]);
+    let id = listed[0]["id"].as_str().unwrap();
+    let output = reprise(dir.path(), &["receipts", "why", id.trim_start_matches("stm:")]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(&format!("reprise receipts show {id}")), "{error}");
 }
 
 #[test]
@@ -238,6 +250,21 @@ fn a_dry_run_of_gc_prints_what_would_be_evicted_and_why() {
 fn verify_prints_how_many_receipts_verified() {
     let dir = recorded();
     assert_snapshot!(said(dir.path(), &["verify"]), @"24 receipts verified, 0 failed");
+}
+
+#[test]
+fn verify_says_what_of_the_log_does_not_check() {
+    let dir = recorded();
+    let log = dir.path().join("receipts").join("log");
+    let segment = fs::read_dir(&log).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let output = reprise(dir.path(), &["receipts", "verify"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("bytes of the log do not check"), "{text}");
+    assert!(json(dir.path(), &["receipts", "verify"])["damaged_bytes"].as_u64().unwrap() > 0);
 }
 
 #[test]

@@ -21,6 +21,11 @@ pub struct Damage {
     pub to: u64,
 }
 
+/// How many bytes these parts are.
+pub(crate) fn length(parts: &[Damage]) -> u64 {
+    parts.iter().map(|part| part.to - part.from).sum()
+}
+
 impl Damage {
     /// The segment it lies in.
     pub fn path(&self) -> &Path {
