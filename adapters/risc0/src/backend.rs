@@ -219,10 +219,10 @@ impl Risc0Backend {
             environment.add_assumption(AssumptionReceipt::from(inner));
         }
         let environment = environment.build().map_err(|error| refused(format!("{error:#}")))?;
-        let binary = &self.programs.of(kind).binary;
+        let memory = self.programs.of(kind).memory.clone();
         catch_panic(|| {
             let mut executor =
-                ExecutorImpl::from_elf(environment, binary).map_err(|error| format!("{error:#}"))?;
+                ExecutorImpl::new(environment, memory).map_err(|error| format!("{error:#}"))?;
             executor.run_with_callback(keep).map_err(|error| format!("{error:#}"))
         })
         .map_err(refused)

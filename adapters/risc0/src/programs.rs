@@ -3,8 +3,10 @@
 use reprise_model::digest::ProgramId;
 use reprise_model::statement::Kind;
 use reprise_risc0_guests::hash;
-use risc0_binfmt::ProgramBinary;
+use risc0_binfmt::{MemoryImage, ProgramBinary};
 use risc0_zkos_v1compat::V1COMPAT_ELF;
+use risc0_zkvm::SystemState;
+use risc0_zkvm::sha::Digestible;
 
 /// The images of a workload's three programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,18 +61,19 @@ impl Programs {
     }
 }
 
-/// A program: its image over the zkVM's kernel. The id is the digest of the memory that both begin with.
+/// A program: the memory that it and the zkVM's kernel begin with, and the id that follows from it. The memory's Merkle tree takes longer
+/// than most runs of the program, so it is computed once.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(crate) binary: Vec<u8>,
+    pub(crate) memory: MemoryImage,
     id: ProgramId,
 }
 
 impl Program {
     fn load(kind: Kind, image: &[u8]) -> Result<Self, ImageError> {
-        let binary = ProgramBinary::new(image, V1COMPAT_ELF);
-        let id = binary.compute_image_id();
-        let id = id.map_err(|error| ImageError { kind, reason: format!("{error:#}") })?;
-        Ok(Self { id: hash::digest(&id).into(), binary: binary.encode() })
+        let memory = ProgramBinary::new(image, V1COMPAT_ELF).to_image();
+        let mut memory = memory.map_err(|error| ImageError { kind, reason: format!("{error:#}") })?;
+        let begins = SystemState { pc: 0, merkle_root: memory.image_id() };
+        Ok(Self { id: hash::digest(&begins.digest()).into(), memory })
     }
 }
