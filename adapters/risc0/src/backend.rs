@@ -20,10 +20,10 @@ use risc0_zkvm::{
 use crate::claim::{self, Risc0Scheme};
 use crate::programs::{ImageError, Images, Programs};
 use crate::recursion::{self, Missing};
+use crate::segments::Segments;
 
-/// Segments of at most 2^18 cycles. A program that runs longer has more of them; larger ones would save little
-/// and round up more.
-const SEGMENT_LIMIT_PO2: u32 = 18;
+/// What a proof may take in memory, where nobody says.
+const MEMORY_BYTES: u64 = 4_000_000_000;
 
 /// A program that ran so long is refused: no block of a lane comes near it.
 const CYCLES_MAX: u64 = 1 << 32;
@@ -110,6 +110,7 @@ pub struct Execution {
 pub struct Risc0Backend {
     programs: Arc<Programs>,
     scheme: Risc0Scheme,
+    segments: Segments,
     calls: Arc<AtomicU64>,
 }
 
@@ -118,7 +119,15 @@ impl Risc0Backend {
     /// make any: see [`recursion::can_make`].
     pub fn new(seal: SealKind, images: &Images) -> Result<Self, Risc0Error> {
         let (programs, scheme) = (Arc::new(Programs::load(images)?), Risc0Scheme::new(seal));
-        Ok(Self { programs, scheme, calls: Arc::default() })
+        let segments = Segments::new(seal, MEMORY_BYTES);
+        Ok(Self { programs, scheme, segments, calls: Arc::default() })
+    }
+
+    /// The same, of which a proof may take so many bytes of memory; 4 GB otherwise. More memory means fewer, longer segments, which
+    /// take less time; the least that a prover works with is 2 GB.
+    #[must_use]
+    pub fn with_memory(self, bytes: u64) -> Self {
+        Self { segments: Segments::new(self.scheme.profile().seal, bytes), ..self }
     }
 
     /// The programs it proves.
@@ -145,7 +154,7 @@ impl Risc0Backend {
         witness: &Witness,
         assumptions: &[Verified<Receipt>],
     ) -> Result<Execution, Risc0Error> {
-        let session = self.run(witness, assumptions, |_| Ok(Box::new(NullSegmentRef)))?;
+        let session = self.cut(witness, assumptions, |_| Ok(Box::new(NullSegmentRef)))?;
         Ok(Execution {
             journal: session.journal.map(|journal| journal.bytes).unwrap_or_default(),
             user_cycles: session.user_cycles,
@@ -171,7 +180,7 @@ impl Risc0Backend {
             return Err(Risc0Error::ForeignProgram { kind, claimed: expected.program, ours });
         }
         let session =
-            self.run(witness, assumptions, |segment| Ok(Box::new(SimpleSegmentRef::new(segment))))?;
+            self.cut(witness, assumptions, |segment| Ok(Box::new(SimpleSegmentRef::new(segment))))?;
         let failed = |reason: String| Risc0Error::Prover { kind, reason };
         let stated = session.claim().map_err(|error| failed(format!("{error:#}")))?;
         if stated.digest() != claim::stated(expected).digest() {
@@ -195,10 +204,28 @@ impl Risc0Backend {
         Ok((receipt, session.total_cycles))
     }
 
+    /// Runs the program, cut as it is cheapest to prove. How long a run is shows only when it has ended, so most run twice: that takes
+    /// milliseconds, and a lift minutes.
+    fn cut(
+        &self,
+        witness: &Witness,
+        assumptions: &[Verified<Receipt>],
+        keep: impl Fn(Segment) -> risc0_zkvm::Result<Box<dyn SegmentRef>> + Send + Copy,
+    ) -> Result<Session, Risc0Error> {
+        let longest = self.segments.po2_max();
+        let session = self.run(witness, assumptions, longest, keep)?;
+        match self.segments.cheapest(session.user_cycles + session.paging_cycles) {
+            po2 if po2 == longest => Ok(session),
+            po2 => self.run(witness, assumptions, po2, keep),
+        }
+    }
+
+    /// Runs the program in segments of at most 2^`po2` cycles.
     fn run(
         &self,
         witness: &Witness,
         assumptions: &[Verified<Receipt>],
+        po2: u32,
         keep: impl FnMut(Segment) -> risc0_zkvm::Result<Box<dyn SegmentRef>> + Send,
     ) -> Result<Session, Risc0Error> {
         let kind = witness.kind();
@@ -210,7 +237,7 @@ impl Risc0Backend {
         };
         let mut environment = ExecutorEnv::builder();
         environment.write_slice(&input);
-        environment.segment_limit_po2(SEGMENT_LIMIT_PO2).session_limit(Some(CYCLES_MAX));
+        environment.segment_limit_po2(po2).session_limit(Some(CYCLES_MAX));
         // What a program prints is of no use to anyone: the executor's error carries why it ended.
         environment.stdout(std::io::sink()).stderr(std::io::sink());
         for (at, assumption) in assumptions.iter().enumerate() {

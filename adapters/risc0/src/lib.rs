@@ -7,6 +7,7 @@
 //! | [`backend`] | runs, compares, proves, verifies |
 //! | [`recursion`] | which kinds of receipts this build can make |
 //! | [`kaspa`] | how receipts settle on Kaspa |
+//! | `segments` | the pieces that a run is cut into to be proved |
 //! | `port` | the backend as the pipeline's port |
 //!
 //! The hash of a workload whose proofs are RISC Zero's is [`Sha256`]. It and the programs' sources are the
@@ -26,6 +27,7 @@ pub mod kaspa;
 mod port;
 pub mod programs;
 pub mod recursion;
+mod segments;
 
 pub use backend::{Risc0Backend, Risc0Error};
 pub use claim::Risc0Scheme;

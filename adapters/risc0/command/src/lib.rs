@@ -25,7 +25,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// All of them. The first is what proves where no backend is named: one that this build can prove with.
 pub fn systems() -> Vec<ProofSystem> {
     let system = |name, seal| {
-        let open = move |images: &Images, _: &Workload, _memory| open(seal, images);
+        let open = move |images: &Images, _: &Workload, memory| open(seal, images, memory);
         ProofSystem { timeout: TIMEOUT, ..ProofSystem::new(name, Arc::new(Sha256), open) }
     };
     let mut systems = vec![
@@ -49,9 +49,9 @@ pub fn systems() -> Vec<ProofSystem> {
     systems
 }
 
-fn open(seal: SealKind, images: &Images) -> Result<Arc<dyn Backend>, String> {
+fn open(seal: SealKind, images: &Images, memory: u64) -> Result<Arc<dyn Backend>, String> {
     let backend = Risc0Backend::new(seal, images).map_err(|error| error.to_string())?;
-    Ok(Arc::new(backend))
+    Ok(Arc::new(backend.with_memory(memory)))
 }
 
 fn can_prove(seal: SealKind) -> Result<(), String> {
