@@ -23,7 +23,7 @@ use crate::recursion::{self, Missing};
 use crate::segments::Segments;
 
 /// What a proof may take in memory, where nobody says.
-const MEMORY_BYTES: u64 = 4_000_000_000;
+const MEMORY_BYTES: u64 = 8_000_000_000;
 
 /// A program that ran so long is refused: no block of a lane comes near it.
 const CYCLES_MAX: u64 = 1 << 32;
@@ -123,8 +123,8 @@ impl Risc0Backend {
         Ok(Self { programs, scheme, segments, calls: Arc::default() })
     }
 
-    /// The same, of which a proof may take so many bytes of memory; 4 GB otherwise. More memory means fewer, longer segments, which
-    /// take less time; the least that a prover works with is 2 GB.
+    /// The same, of which a proof may take so many bytes of memory; 8 GB otherwise. More memory means fewer, longer segments, which
+    /// take less time. The least that a prover works with is 1.5 GB, whatever is said here.
     #[must_use]
     pub fn with_memory(self, bytes: u64) -> Self {
         Self { segments: Segments::new(self.scheme.profile().seal, bytes), ..self }

@@ -10,20 +10,19 @@ use reprise_prover::backend::{Backend, Proof, ProveError, Task};
 
 use crate::backend::{Risc0Backend, Risc0Error};
 
-/// What one proof may hold, by `tests/risc0/cost.rs`: no batch within it passes 2^20 cycles, four segments, nor an aggregate that
-/// computes as much; and no other aggregate 2^18, one segment. Twice as much in a proof would save some 80,000 cycles, what a batch
-/// costs beside its transactions.
+/// What one proof may hold, by `tests/risc0/cost.rs`: no batch within it passes 2^20 cycles, nor an aggregate that computes as much; and
+/// no other aggregate 2^18. Twice as much in a proof would save some 80,000 cycles, what a batch costs beside its transactions.
 ///
-/// A transfer takes 98,000 cycles in a batch and 18,000 of paging, most of it for two slots of the state; five and their batch are
-/// 695,000. In an aggregate that computes them in batches of their own, of a block each, they are 891,000; six are over a million.
+/// A transfer takes 98,000 cycles in a batch and 12,000 of paging, most of it for two slots of the state; five and their batch are
+/// 661,000. In an aggregate that computes them in batches of their own, of a block each, they are 816,000.
 /// The bytes of a payload are hashed twice, as a payload and as an opening: 60 cycles each; those of outputs take 250.
 /// So 3 KB, a kilobyte more than five transfers have, are within a million whatever they are. What is longer is a batch alone, of
 /// up to five million cycles at the most bytes that are read.
 ///
 /// An aggregate takes 15,000 a part: seven in a segment, the commitment that it opens included. As many transactions proved apart cost a batch what they cost executed
-/// there. What a proof that is verified costs beside is a `resolve`, as long to prove as some 20,000 cycles; with 12,000 to name
-/// its claim that is four executions of a transfer, the openings of its slots left out, for they are made either way.
-const LIMITS: Limits = Limits { transactions: 5, proofs: 7, bytes: 3 * 1024, recursion: 4 };
+/// there. What a proof that is verified costs beside is a `resolve`, as long to prove as 120,000 cycles (see [`crate::segments`]); with 12,000 to name
+/// its claim that is sixteen executions of a transfer, the openings of its slots left out, for they are made either way.
+const LIMITS: Limits = Limits { transactions: 5, proofs: 7, bytes: 3 * 1024, recursion: 16 };
 
 impl ClaimScheme for Risc0Backend {
     fn profile(&self) -> &ProofProfile {

@@ -16,8 +16,8 @@ const COMPOSITE_CYCLES: u64 = 1 << 15;
 /// The longest segments, in powers of two, that are considered. RISC Zero's verifier takes none that is longer than the last.
 const PO2: std::ops::RangeInclusive<u32> = 17..=22;
 
-/// What a prover takes in memory for itself, and for each cycle of its longest segment.
-const MEMORY_BYTES: (u64, u64) = (1_300_000_000, 5_000);
+/// What a prover takes in memory for each cycle of its longest segment: 4.5 GB at 2^19 cycles.
+const BYTES_EACH: u64 = 9_000;
 
 /// Cycles of every segment that are not the program's: its lookup tables.
 const TABLES: u64 = 4_200;
@@ -39,8 +39,8 @@ pub(crate) struct Segments {
 impl Segments {
     /// How runs are cut for a receipt of this kind, whose prover may take so many bytes.
     pub(crate) fn new(seal: SealKind, memory: u64) -> Self {
-        let (own, each_cycle) = MEMORY_BYTES;
-        let cycles = memory.saturating_sub(own) / each_cycle;
+        // A longer segment is wanted, not needed: two fifths are left to everything else.
+        let cycles = memory / 5 * 3 / BYTES_EACH;
         let po2_max = cycles.checked_ilog2().unwrap_or_default().clamp(*PO2.start(), *PO2.end());
         let each = match seal {
             SealKind::Fake => None,
@@ -85,12 +85,12 @@ mod tests {
     #[test]
     fn the_longest_segment_follows_from_the_memory() {
         let longest = |gigabytes: u64| Segments::new(SUCCINCT, gigabytes * 1_000_000_000).po2_max();
-        assert_eq!([0, 1, 2, 3, 4, 8, 16, 32, 64].map(longest), [17, 17, 17, 18, 19, 20, 21, 22, 22]);
+        assert_eq!([0, 1, 2, 4, 8, 16, 32, 64, 128].map(longest), [17, 17, 17, 18, 19, 20, 21, 22, 22]);
     }
 
     #[test]
     fn a_run_is_cut_only_where_that_costs_less() {
-        let segments = Segments::new(SUCCINCT, 16_000_000_000);
+        let segments = Segments::new(SUCCINCT, 32_000_000_000);
         let cheapest = |cycles: u64| cut(cycles, segments.cheapest(cycles));
         // A settlement that computes a batch of one transfer: in segments of 2^18 it were two, with two lifts and a join.
         assert_eq!(cheapest(256_231), (1, 1 << 18));
@@ -99,12 +99,12 @@ mod tests {
         assert_eq!(cheapest(550_000), (2, (1 << 19) + (1 << 17)));
         assert_eq!(cheapest(1_000_000), (1, 1 << 20));
         // Where nothing is proved, nothing is cut.
-        assert_eq!(Segments::new(SealKind::Fake, 16_000_000_000).cheapest(550_000), 21);
+        assert_eq!(Segments::new(SealKind::Fake, 32_000_000_000).cheapest(550_000), 21);
     }
 
     #[test]
     fn no_other_cut_within_the_memory_is_cheaper_and_a_run_of_any_length_has_one() {
-        let segments = Segments::new(SUCCINCT, 4_000_000_000);
+        let segments = Segments::new(SUCCINCT, 8_000_000_000);
         for cycles in (0..6_000_000).step_by(9_973).chain([1 << 32]) {
             let cost = |(count, proved): (u64, u64)| proved + 2 * RECURSION_CYCLES * count;
             let chosen = segments.cheapest(cycles);

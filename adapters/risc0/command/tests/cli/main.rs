@@ -18,7 +18,8 @@ fn reprise(dir: &Path, args: &[&str]) -> Output {
 }
 
 fn run(dir: &Path, backend: &str) -> Value {
-    let output = reprise(dir, &["run", "--backend", backend, "--json"]);
+    // What each decides to prove apart follows from what its proofs cost.
+    let output = reprise(dir, &["run", "--backend", backend, "--prove-apart", "always", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
