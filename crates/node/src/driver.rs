@@ -171,18 +171,26 @@ impl Node {
         self.pulse.clone()
     }
 
-    /// Runs until the source ends and everything is idle, or until `stop` is set. Running proofs are then finished and
-    /// stored.
+    /// Runs until the source ends and everything is idle, or until `stop` is set or the run cannot go on. Running proofs are then
+    /// finished and stored.
     pub fn run(mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<RunOutcome, RunError> {
-        let interrupted = self.follow(stop, observer);
+        let followed = self.follow(stop, observer);
+        if let Err(error) = &followed {
+            tracing::error!("the run ends: {error}; what is being proved is finished and kept");
+            self.pipeline.abandon_chain();
+            if let Err(second) = self.finish(observer) {
+                tracing::warn!("what was being proved could not be kept: {second}");
+                let _ = self.abandon_running(observer);
+            }
+        }
         // What ends now is waited for as long as it takes.
         self.pulse.rest();
-        self.pipeline.end(interrupted?)
+        self.pipeline.end(followed?)
     }
 
     /// Returns whether it was asked to stop.
     fn follow(&mut self, stop: &AtomicBool, observer: &mut dyn Observer) -> Result<bool, RunError> {
-        let (mut stopping, mut asked): (Option<Instant>, Option<Instant>) = (None, None);
+        let mut asked: Option<Instant> = None;
         loop {
             self.pulse.beat();
             if asked.is_none_or(|at| at.elapsed() >= CONNECTION_POLL) {
@@ -193,20 +201,12 @@ impl Node {
                 let error = self.source.disk_error();
                 self.tell(observer, |pipeline, context| pipeline.on_source_disk_error(error, context));
             }
-            if stop.load(Ordering::Relaxed) && stopping.is_none() {
-                stopping = Some(Instant::now());
+            if stop.load(Ordering::Relaxed) {
                 self.pipeline.stop();
+                self.finish(observer)?;
+                return Ok(true);
             }
-            if let Some(since) = stopping {
-                if self.pipeline.is_idle() {
-                    break;
-                }
-                if since.elapsed() >= self.shutdown_grace {
-                    let left = self.tell(observer, Pipeline::abandon_running)?;
-                    left.iter().for_each(|id| self.threads.workers.abandon(id));
-                    break;
-                }
-            } else if self.pipeline.takes_events() {
+            if self.pipeline.takes_events() {
                 let progress = self.pipeline.progress();
                 match self.source.poll(progress)? {
                     Poll::Event(event) => {
@@ -217,24 +217,48 @@ impl Node {
                         self.tell(observer, |pipeline, context| pipeline.finalize(&block, context))?;
                         continue;
                     }
-                    Poll::End if self.pipeline.is_idle() && progress.proved => break,
+                    Poll::End if self.pipeline.is_idle() && progress.proved => return Ok(false),
                     Poll::End | Poll::Pending => {}
                 }
             }
-            let due = self.pipeline.deadline().map(|at| at.saturating_sub(self.threads.now()));
-            match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
-                Ok(Mail::Snapshot(kept)) => self.on_snapshot(kept, observer),
-                Ok(mail) => {
-                    if let Some(message) = self.open(mail) {
-                        self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => {}
-                Err(RecvTimeoutError::Timeout) => self.tell(observer, Pipeline::wake)?,
-                Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadGone),
-            }
+            self.take_mail(observer)?;
         }
-        Ok(stopping.is_some())
+    }
+
+    /// Waits for the proofs that run, at most for the grace, and then abandons them.
+    fn finish(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let since = Instant::now();
+        while !self.pipeline.is_idle() {
+            self.pulse.beat();
+            if since.elapsed() >= self.shutdown_grace {
+                return self.abandon_running(observer);
+            }
+            self.take_mail(observer)?;
+        }
+        Ok(())
+    }
+
+    fn abandon_running(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let left = self.tell(observer, Pipeline::abandon_running)?;
+        left.iter().for_each(|id| self.threads.workers.abandon(id));
+        Ok(())
+    }
+
+    /// Takes one message from the threads, or what the time has brought; waits a moment for either.
+    fn take_mail(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let due = self.pipeline.deadline().map(|at| at.saturating_sub(self.threads.now()));
+        match self.inbox.recv_timeout(due.map_or(STOP_POLL, |due| due.min(STOP_POLL))) {
+            Ok(Mail::Snapshot(kept)) => self.on_snapshot(kept, observer),
+            Ok(mail) => {
+                if let Some(message) = self.open(mail) {
+                    self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => {}
+            Err(RecvTimeoutError::Timeout) => self.tell(observer, Pipeline::wake)?,
+            Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadGone),
+        }
+        Ok(())
     }
 
     fn on_snapshot(&mut self, kept: Kept, observer: &mut dyn Observer) {

@@ -230,6 +230,8 @@ pub struct Pipeline {
     demand_max: usize,
     /// The last settled checkpoint that was offered to be kept.
     offered: Checkpoint,
+    /// Whether the chain is followed no further.
+    is_abandoned: bool,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -295,6 +297,7 @@ impl Pipeline {
             pins,
             demand_max,
             offered: Checkpoint(0),
+            is_abandoned: false,
         };
         // What a snapshot names is owed from the beginning, and the chain may change no debt for long.
         if !mutation::is(Mutation::OwedUntold) {
@@ -376,11 +379,17 @@ impl Pipeline {
         let mut candidates = self.planner.bundles().take(1).chain(self.planner.replaced());
         let wanted = candidates.find(is_stored)?;
         // A wrong root on the L1 cannot be undone. What is not settled now can be settled later.
-        (!self.watcher.is_state_in_doubt()).then_some(wanted)
+        (!self.is_abandoned && !self.watcher.is_state_in_doubt()).then_some(wanted)
     }
 
     /// Starts no further proof. Running proofs are finished and stored.
     pub fn stop(&mut self) {
+        self.engine.stop();
+    }
+
+    /// The chain cannot be followed any further: no further proof is started, and nothing is settled.
+    pub fn abandon_chain(&mut self) {
+        self.is_abandoned = true;
         self.engine.stop();
     }
 

@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::dev::{self, ledger};
 use crate::flip::recorded;
-use reprise_chain::source::Pace;
+use reprise_chain::source::{ChainSource, Pace, Poll, Progress, SourceError};
 use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
+use reprise_node::attempts::Attempts;
 use reprise_node::event::{Observer, PipelineEvent};
-use reprise_node::pipeline::RunOutcome;
+use reprise_node::l1::WrappedL1;
+use reprise_node::pipeline::{RunError, RunOutcome};
 use reprise_node::report::Report;
 use reprise_node::wire;
 use reprise_planner::bundle::BundleRule;
@@ -110,4 +113,56 @@ fn stopped_and_started_again(at: usize, reference: &Report) -> bool {
     assert_eq!(second.state_root, reference.state_root, "stopped at {at}");
     assert_eq!(second.settled_checkpoint, reference.settled_checkpoint, "stopped at {at}");
     interrupted
+}
+
+/// A source that fails as soon as something is being proved.
+struct FailsOnceProving {
+    source: Box<dyn ChainSource>,
+    proving: Arc<AtomicBool>,
+}
+
+impl ChainSource for FailsOnceProving {
+    fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        match self.proving.load(Ordering::Relaxed) {
+            true => Err(SourceError { source_name: "dev".into(), reason: "it contradicts itself".into() }),
+            false => self.source.poll(progress),
+        }
+    }
+}
+
+struct Proving(Arc<AtomicBool>);
+
+impl Observer for Proving {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        self.0.fetch_or(matches!(event, PipelineEvent::Proving(..)), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_run_whose_source_fails_keeps_what_is_being_proved_and_blames_no_statement() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), store());
+    // More often than a statement may be interrupted.
+    for ended in 1..=12 {
+        let proving = Arc::new(AtomicBool::new(false));
+        let of_source = proving.clone();
+        let through =
+            move |source| Box::new(FailsOnceProving { source, proving: of_source }) as Box<dyn ChainSource>;
+        let l1 = Box::new(WrappedL1 { l1: recorded(dev::flip(), Pace::Proved), through });
+        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
+        let config = MockConfig { cost: [Duration::from_millis(20); 3], ..MockConfig::default() };
+        let backend: Arc<dyn Backend> = Arc::new(MockBackend::new(config, hasher.clone(), Arc::new(Ledger)));
+        let settings = wire::Settings {
+            rule: BundleRule::default(),
+            permits: 1,
+            finality_depth: 1000,
+            data_dir: Some(DataDir::lock(dir.path()).unwrap()),
+            tuning: wire::Tuning::default(),
+        };
+        let node = wire::build_node(settings, l1, &ledger(), backend, hasher, store.clone()).unwrap();
+        let failed = node.run(&AtomicBool::new(false), &mut Proving(proving)).unwrap_err();
+        assert!(matches!(failed, RunError::Source(_)), "{failed}");
+        assert_eq!(store.list(&Filter::default()).unwrap().len(), ended, "what was being proved is stored");
+    }
+    let attempts = Attempts::open(DataDir::lock(dir.path()).unwrap().attempts()).unwrap();
+    assert!(attempts.statements().is_empty(), "{:?}", attempts.statements());
 }
