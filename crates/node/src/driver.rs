@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use reprise_chain::event::ChainEvent;
 use reprise_chain::source::{ChainSource, Poll};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::order::Order;
@@ -101,6 +102,10 @@ impl Executor for Threads {
             let _ = outbox.send(Mail::Stored { order, result });
         });
         self.store.submit(entry, done);
+    }
+
+    fn followed(&mut self, event: &ChainEvent) {
+        self.keeper.iter_mut().for_each(|keeper| keeper.follow(event));
     }
 
     fn settled(&mut self, settled: SettledPosition, finalized: Checkpoint) {
@@ -262,15 +267,20 @@ impl Node {
     }
 
     fn on_snapshot(&mut self, kept: Kept, observer: &mut dyn Observer) {
-        let (error, begins) = match kept {
-            Kept::Written(begins) => (None, begins),
-            Kept::Failed(error) => (Some(error), None),
+        let error = match kept {
+            Kept::Written => None,
+            Kept::Begins(block, checkpoint) => {
+                self.source.begin_at(&block, checkpoint);
+                self.pipeline.begin_at(checkpoint);
+                None
+            }
+            Kept::Failed { error, unwritten } => {
+                let keeper = self.threads.keeper.iter_mut();
+                keeper.zip(unwritten).for_each(|(keeper, path)| keeper.unwritten(&path));
+                Some(error)
+            }
         };
         self.tell(observer, |pipeline, context| pipeline.on_snapshot(error, context));
-        if let Some((block, checkpoint)) = begins {
-            self.source.begin_at(&block, checkpoint);
-            self.pipeline.begin_at(checkpoint);
-        }
     }
 
     fn tell<R>(

@@ -149,6 +149,9 @@ pub trait Executor {
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
 
+    /// The canonical chain changed. It has no answer.
+    fn followed(&mut self, _: &ChainEvent) {}
+
     /// More of the chain is settled. This position can be kept, for others to follow the chain from; and for this data directory
     /// once the settlement is final, which blocks up to the checkpoint are. It has no answer.
     fn settled(&mut self, _: SettledPosition, _: Checkpoint) {}
@@ -477,6 +480,7 @@ impl Pipeline {
         let planner = &self.planner;
         self.settlements.follow(&event, &|settlement| planner.end_of(settlement).is_some());
         let finalized = event.finalized;
+        context.executor.followed(&event);
         self.tell(&PipelineEvent::Chain { event, blocks }, context);
         if let Some(states) = self.states() {
             self.tell(&PipelineEvent::States(Arc::new(states)), context);
@@ -513,15 +517,19 @@ impl Pipeline {
     /// that is too late: it no longer shows the blocks from there on.
     fn offer_settled(&mut self, finalized: Checkpoint, context: &mut Context<'_>) {
         let deep = self.tree.tip().checkpoint.0.saturating_sub(SETTLED_DEPTH);
-        let Some((settlement, carrier, end)) = self.planner.settled_by(finalized.max(Checkpoint(deep)))
-        else {
-            return;
-        };
-        if end <= self.offered || self.watcher.is_state_in_doubt() {
+        if self.watcher.is_state_in_doubt() {
             return;
         }
-        // A block below the prune floor is in memory no more: the next settlement is offered.
-        let Some(position) = self.scheduler.position(&settlement.end_block) else { return };
+        // A chain cannot be followed from every block. Somebody may have anchored a settlement in an empty one, of which nothing is
+        // kept, and a block below the prune floor is in memory no more. Then an earlier settlement is offered, or the next.
+        let mut settled = self.planner.settled_by(finalized.max(Checkpoint(deep)));
+        let found = settled.find_map(|(settlement, carrier, end)| {
+            let position = self.scheduler.beginning(&settlement.end_block)?;
+            Some((position, settlement, carrier, end))
+        });
+        let Some((position, settlement, carrier, end)) = found.filter(|(.., end)| *end > self.offered) else {
+            return;
+        };
         let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
         self.offered = end;
         let unpaid = self.debts.unpaid(end);

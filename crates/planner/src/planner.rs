@@ -590,12 +590,16 @@ impl Planner {
         self.settlements.back().map(|settled| &settled.settlement)
     }
 
-    /// The last settlement whose carrier lies at or below this checkpoint and that ends in a block of the view or in the one below
-    /// it: the checkpoints of its carrier and of its end.
-    pub fn settled_by(&self, carrier: Checkpoint) -> Option<(&ObservedSettlement, Checkpoint, Checkpoint)> {
-        let last = self.settlements.partition_point(|settled| settled.carrier <= carrier).checked_sub(1)?;
-        let CanonicalSettlement { carrier, end, settlement } = &self.settlements[last];
-        Some((settlement, *carrier, (*end)?))
+    /// The settlements whose carriers lie at or below this checkpoint and that end in a block of the view or in the one below
+    /// it, the last first: with the checkpoints of their carriers and of their ends.
+    pub fn settled_by(
+        &self,
+        carrier: Checkpoint,
+    ) -> impl Iterator<Item = (&ObservedSettlement, Checkpoint, Checkpoint)> {
+        let count = self.settlements.partition_point(|settled| settled.carrier <= carrier);
+        self.settlements.range(..count).rev().filter_map(
+            |CanonicalSettlement { carrier, end, settlement }| Some((settlement, *carrier, (*end)?)),
+        )
     }
 
     /// The checkpoint up to which the canonical chain is settled.

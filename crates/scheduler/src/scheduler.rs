@@ -167,6 +167,12 @@ impl Scheduler {
         Some(Position { block, checkpoint, state: version.after.clone(), tip: version.tip_after })
     }
 
+    /// The same, if a chain can be followed from there: where the L1 proves lanes, with the proof of its own.
+    pub fn beginning(&self, block: &BlockHash) -> Option<Position> {
+        let needs_proof = self.root.lane_proof.is_some() || self.hasher.lane().binds();
+        self.position(block).filter(|position| !needs_proof || position.block.lane_proof.is_some())
+    }
+
     /// The position that a settlement of the canonical chain ends in. Of an empty block that is final nothing is kept. Then it
     /// is the position after the last block below that accepts something: state and lane tip are the same.
     pub fn settled(&self, settlement: &ObservedSettlement) -> Option<Position> {
@@ -218,12 +224,15 @@ impl Scheduler {
     }
 
     /// Drops the versions of blocks below `floor` from memory. These blocks are final, and no statement of theirs will
-    /// be wanted. The blocks just below the floor stay: the state after them is the settled one. All records
+    /// be wanted. The last blocks below the floor stay: the state after them is the settled one. All records
     /// stay in the log: a later process needs them to follow the chain from [its beginning](Self::begin_at).
     pub fn prune_below(&mut self, floor: Checkpoint) {
         // PRUNE SAFETY: the caller guarantees that no block below the floor leaves or joins the view any more. So
-        // none is scheduled or proved again. A block at the floor may need its parent, which is one below.
-        let kept = self.heights.split_off(&(Checkpoint(floor.0.saturating_sub(1)), BlockHash::default()));
+        // none is scheduled or proved again. A block at the floor may need its parent, which is one below, or the last one below that
+        // accepts something, where the parent is empty and gone.
+        let last = self.heights.range(..(floor, BlockHash::default())).next_back();
+        let last = last.map_or(floor.0.saturating_sub(1), |(checkpoint, _)| checkpoint.0);
+        let kept = self.heights.split_off(&(Checkpoint(last), BlockHash::default()));
         for (_, hash) in std::mem::replace(&mut self.heights, kept) {
             let Some(version) = self.versions.remove(&hash) else { continue };
             if self.settles.get(&version.tip_after) == Some(&hash) {

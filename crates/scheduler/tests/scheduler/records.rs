@@ -282,6 +282,10 @@ fn of_what_is_final_only_canonical_blocks_with_a_record_are_kept_and_they_can_st
     scheduler.finalize(&world[1].0.block_hash());
     scheduler.prune_below(Checkpoint(24));
     assert_eq!(scheduler.kept(), 2 + 2 + 2 * 5, "block 23 holds the settled state, 33 is not settled");
+    // Everything up to the anchor is settled. It is forgotten, and the state after it is block 23's.
+    scheduler.prune_below(Checkpoint(28));
+    let settled = scheduler.settled(&settlement).unwrap();
+    assert_eq!((settled.checkpoint.0, settled.state.root()), (23, transition.root_after));
     assert_eq!(follow(&mut scheduler, &world[35..]), batches[35..], "what is not final returns");
 }
 
