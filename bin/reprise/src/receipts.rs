@@ -15,7 +15,7 @@ use reprise_model::digest::{ParseDigestError, PinsDigest, ProfileId, StatementId
 use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, ArchiveError, Exported, Imported};
-use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation, place_of};
+use reprise_store::explanation::{self, CoordinateQuery, CoordinateQueryError, Explanation, place_of};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
 use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Summary, TierStats};
 use reprise_store::{OpenError, ReceiptStore};
@@ -388,7 +388,7 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure
             filter.checkpoint.is_none_or(|c| c == at.checkpoint)
                 && filter.block.is_none_or(|b| b == at.block_hash)
         }) {
-            rows.push((at, entry.id, store.at(at)?.len() > 1));
+            rows.push((at, entry.id, explanation::diverge(store, &store.at(at)?)?));
         }
     }
     rows.sort_by_key(|(at, ..)| at.key());
@@ -429,7 +429,13 @@ fn unclear(error: CoordinateQueryError) -> Failure {
 
 fn why_coordinate(store: &dyn ReceiptStore, sought: &CoordinateQuery, json: bool) -> Result<Exit, Failure> {
     let asked = sought.complete(store).map_err(unclear)?;
-    let why = reprise_store::explanation::explain(store, &asked)?;
+    let why = explanation::explain(store, &asked)?;
+    let diverged = match &why {
+        Explanation::Used(used) => {
+            explanation::diverge(store, &used.iter().map(|(id, _)| *id).collect::<Vec<_>>())?
+        }
+        _ => false,
+    };
     if json {
         let answer = match &why {
             Explanation::Used(used) if used.iter().any(|(_, stored)| *stored) => "hit",
@@ -442,7 +448,7 @@ fn why_coordinate(store: &dyn ReceiptStore, sought: &CoordinateQuery, json: bool
                 let one =
                     |(id, stored): &(StatementId, bool)| json!({ "id": id.to_string(), "stored": stored });
                 value["statements"] = used.iter().map(one).collect();
-                value["diverged"] = json!(used.len() > 1);
+                value["diverged"] = json!(diverged);
             }
             Explanation::Pruned { floor } => value["prune_floor"] = json!(floor.0),
             Explanation::Differs { nearest, statement, field } => {
@@ -459,7 +465,7 @@ fn why_coordinate(store: &dyn ReceiptStore, sought: &CoordinateQuery, json: bool
     }
     match why {
         Explanation::Used(used) => {
-            let alarm = if used.len() > 1 { "  DIVERGED: this place holds two statements" } else { "" };
+            let alarm = if diverged { "  DIVERGED: this place holds two statements" } else { "" };
             for (id, stored) in used {
                 if stored {
                     println!("hit: {} is answered by {id:?}{alarm}", place(&asked));

@@ -87,7 +87,7 @@ fn used_at(store: &dyn ReceiptStore, checkpoint: Checkpoint) -> Result<Vec<Used>
     let mut places: Vec<_> = places.filter(|(at, _)| at.checkpoint == checkpoint).collect();
     places.sort_by_key(|(at, entry)| (at.key(), entry.id));
     let used = |(at, entry): &(&Coordinate, &reprise_store::port::Summary)| {
-        let diverged = store.at(at)?.len() > 1;
+        let diverged = explanation::diverge(store, &store.at(at)?)?;
         Ok(Used { place: place_of(at), statement: entry.id.into(), kind: entry.kind.into(), diverged })
     };
     places.iter().map(used).collect()

@@ -332,6 +332,29 @@ impl Journal for SpanJournal {
     }
 }
 
+impl SpanJournal {
+    /// Reads the encoding; `None` where the bytes are not the exact encoding of a span.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let cells = <[Cell; 9]>::try_from(cell::from_bytes(bytes)?).ok()?;
+        let [pins, root_before, root_after, tip_before, tip_after, exits, open_before, open_after] =
+            [1, 2, 3, 4, 5, 6, 7, 8].map(|at| cell::to_digest(&cells[at]));
+        let pins = pins.into();
+        let transition = Transition { pins, root_before, root_after, tip_before, tip_after, exits };
+        let journal = Self { transition, open_before, open_after };
+        (journal.bytes() == bytes).then_some(journal)
+    }
+}
+
+/// Whether two journals of a kind that stand at one place contradict each other. The place of a batch says where it begins. Two that
+/// end in different places of the block divide it otherwise, and both are right.
+pub fn contradict(kind: Kind, one: &[u8], other: &[u8]) -> bool {
+    let end = |journal| SpanJournal::decode(journal).map(|span| span.open_after);
+    match (kind, end(one), end(other)) {
+        (Kind::Batch, Some(one), Some(other)) => one == other,
+        _ => true,
+    }
+}
+
 /// A span with its exits, in order. Its journal's exits are the root over these, so they do not depend on how the transactions are
 /// divided into batches.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

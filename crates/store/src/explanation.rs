@@ -8,14 +8,15 @@ use std::str::FromStr;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId};
+use reprise_model::journal;
 use reprise_model::statement::{Kind, StatementId};
 
-use crate::port::{Filter, ReceiptStore, StoreError};
+use crate::port::{EntryDetails, Filter, ReceiptStore, StoreError};
 
 /// The explanation of a coordinate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Explanation {
-    /// Statements are used there; each with whether its receipt is stored. More than one is a divergence.
+    /// Statements are used there; each with whether its receipt is stored. More than one may be a [divergence](diverge).
     Used(Vec<(StatementId, bool)>),
     /// It lies below the prune floor: whatever was there is final and pruned.
     Pruned {
@@ -49,6 +50,22 @@ pub fn place_of(at: &Coordinate) -> String {
             format!("{checkpoint}/{block}/aggregate/{start}/{commitment}")
         }
     }
+}
+
+/// Whether some of the statements that are used at one place [contradict](journal::contradict) each other.
+pub fn diverge(store: &dyn ReceiptStore, ids: &[StatementId]) -> Result<bool, StoreError> {
+    let mut journals: Vec<(Kind, Vec<u8>)> = vec![];
+    for id in ids.iter().filter(|_| ids.len() > 1) {
+        let Some(EntryDetails { summary, receipt: Ok(receipt), .. }) = store.show(id)? else {
+            return Ok(true);
+        };
+        journals.push((summary.kind, receipt.claim.journal));
+    }
+    let pairs = journals
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| journals[at + 1..].iter().map(move |other| (one, other)));
+    Ok(pairs.into_iter().any(|((kind, one), (_, other))| journal::contradict(*kind, one, other)))
 }
 
 /// Explains a coordinate.

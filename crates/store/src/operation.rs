@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProfileId};
+use reprise_model::journal;
 use reprise_model::receipt::VerifiedMark;
-use reprise_model::statement::StatementId;
+use reprise_model::statement::{Kind, StatementId};
 
 use crate::engine::{self, Table};
+use crate::envelope::Envelope;
 use crate::gc::Candidate;
 use crate::port::{CoordinateOutcome, Floor, PruneOutcome, PutOutcome, StoreError};
 use crate::record::{self, EntryRecord, Revocation};
@@ -93,7 +95,9 @@ fn add_coordinate(
     }
     let others = staging.keys(Table::Coordinates, &coordinate.key(), SCAN_LEN);
     for other in engine::undamaged(others)? {
-        if let Some((_, other)) = record::read_place_key(&other) {
+        if let Some((_, other)) = record::read_place_key(&other)
+            && contradict(staging, coordinate.position.kind(), id, &other)?
+        {
             outcome.diverged += 1;
             tracing::error!(
                 checkpoint = coordinate.checkpoint.0, block = %coordinate.block_hash,
@@ -106,6 +110,24 @@ fn add_coordinate(
     staging.set(Table::Coordinates, key, Vec::new());
     staging.set(Table::Backrefs, record::backref_key(coordinate, id), Vec::new());
     Ok(())
+}
+
+/// Whether two statements that are used at one place cannot both be right: see [`journal::contradict`]. So it is where one's receipt
+/// cannot be read.
+fn contradict(
+    staging: &Staging<'_>,
+    kind: Kind,
+    one: &StatementId,
+    other: &StatementId,
+) -> Result<bool, StoreError> {
+    let journal = |id: &StatementId| -> Result<Option<Vec<u8>>, StoreError> {
+        let bytes = engine::undamaged(staging.get(Table::Receipts, &id.0))?;
+        Ok(bytes.and_then(|bytes| Some(Envelope::decode(&bytes).ok()?.receipt.claim.journal)))
+    };
+    Ok(match (journal(one)?, journal(other)?) {
+        (Some(one), Some(other)) => journal::contradict(kind, &one, &other),
+        _ => true,
+    })
 }
 
 /// Renews a mark, if its entry is still stored.

@@ -55,7 +55,8 @@ pub trait ReceiptStore: Send + Sync {
         coordinates: &[(Coordinate, StatementId)],
     ) -> Result<CoordinateOutcome, StoreError>;
 
-    /// The statements used at `coordinate`. More than one is a divergence: nondeterminism or tampering.
+    /// The statements used at `coordinate`. Two that [contradict](reprise_model::journal::contradict) each other are a divergence:
+    /// nondeterminism or tampering.
     fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError>;
 
     /// Reads one entry for a person: decoded and described, without the guarantee of
@@ -219,7 +220,7 @@ pub struct CoordinateOutcome {
     pub below_floor: u64,
     /// Left out, their statement not being stored.
     pub not_stored: u64,
-    /// Newly recorded beside another statement at the same coordinate: a divergence.
+    /// Newly recorded beside another statement at the same coordinate that contradicts it: a divergence.
     pub diverged: u64,
 }
 

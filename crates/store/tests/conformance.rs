@@ -1,10 +1,14 @@
 //! The contract of the port, run by every implementation.
 
 use reprise_model::coordinate::{Checkpoint, Coordinate};
-use reprise_model::digest::PinsDigest;
-use reprise_model::statement::Kind;
+use reprise_model::digest::{Digest, PinsDigest};
+use reprise_model::journal::{Journal, SpanJournal, Transition};
+use reprise_model::profile::SealKind;
+use reprise_model::receipt::{Receipt, Verified};
+use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_store::ReceiptStore;
-use reprise_store::port::{CoordinateOutcome, Filter, Floor, Lookup, MissReason, StoreError};
+use reprise_store::explanation::diverge;
+use reprise_store::port::{CoordinateOutcome, Filter, Floor, Lookup, MissReason, NewEntry, StoreError};
 
 use crate::world::*;
 
@@ -53,6 +57,7 @@ contract! {
     a_statement_can_be_placed_once_it_is_stored
     a_coordinate_of_another_kind_or_program_is_refused
     two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible
+    two_divisions_of_a_block_into_batches_are_no_divergence
     one_statement_on_two_forks_is_no_divergence
     pruning_touches_no_neighbour
     pruning_keeps_a_receipt_that_has_a_place_above_the_floor
@@ -158,6 +163,35 @@ fn two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible(store
     // What diverged is pruned like anything else.
     store.prune_below(&PINS, Floor::at(7)).unwrap();
     assert_eq!(store.stats().unwrap().count(), 0);
+}
+
+/// A batch of a block at one place: where it ends there, and the root that it leaves.
+fn batch(end: u8, root: u8) -> NewEntry {
+    let transition = Transition {
+        pins: PINS,
+        root_before: Digest::ZERO,
+        root_after: Digest([root; 32]),
+        tip_before: Digest::ZERO,
+        tip_after: Digest::ZERO,
+        exits: Digest::ZERO,
+    };
+    let journal = SpanJournal { transition, open_before: Digest::ZERO, open_after: Digest([end; 32]) };
+    let claim = Claim { journal: journal.bytes(), ..claim(0) };
+    let statement = hashed().statement(&claim);
+    let receipt =
+        Receipt { statement, seal: seal(&statement.claim, 300), claim, seal_kind: SealKind::Succinct };
+    NewEntry { receipt: Verified::check(receipt, &AcceptsAll).unwrap(), ..entry(1, &[at(5, 1)]) }
+}
+
+fn two_divisions_of_a_block_into_batches_are_no_divergence(store: &dyn ReceiptStore) {
+    store.put(batch(1, 1)).unwrap();
+    assert_eq!(store.put(batch(2, 2)).unwrap().coordinates.diverged, 0, "it ends elsewhere");
+    let used = || store.at(&at(5, 1)).unwrap();
+    assert_eq!(used().len(), 2);
+    assert!(!diverge(store, &used()).unwrap());
+    assert_eq!(store.put(batch(2, 3)).unwrap().coordinates.diverged, 1, "it ends there, in another state");
+    assert!(diverge(store, &used()).unwrap());
+    assert_eq!(store.stats().unwrap().divergences, 1);
 }
 
 fn one_statement_on_two_forks_is_no_divergence(store: &dyn ReceiptStore) {

@@ -58,7 +58,7 @@ impl ClaimScheme for Hashed {
     }
 }
 
-fn seal(claim: &ClaimDigest, len: usize) -> Vec<u8> {
+pub(crate) fn seal(claim: &ClaimDigest, len: usize) -> Vec<u8> {
     let mut seal = vec![0; len];
     blake3::Hasher::new_keyed(&claim.0).finalize_xof().fill(&mut seal);
     seal
