@@ -85,7 +85,7 @@ fn composite_receipts_build_on_one_another_and_nothing_else_verifies() {
 }
 
 #[test]
-#[ignore = "a real proof: 8 CPU minutes"]
+#[ignore = "a real proof: 6 CPU minutes"]
 fn a_transfer_is_settled_by_one_proof() {
     let mut fixture = divided(runs_of(usize::MAX, ProveApart::Never));
     fixture.block(vec![fund(1, account("alice"), 1000)]);
