@@ -155,8 +155,8 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = permits)]
     pub(crate) permits: usize,
 
-    /// Gigabytes of memory that one proof may take; a statement whose proof needs more is given up [default: what the machine has,
-    /// divided by --permits, and 4 at least]
+    /// Gigabytes of memory that one proof may take: a statement whose proof needs more is given up, and RISC Zero cuts its runs so that they
+    /// fit into three fifths of it [default: what the machine has, divided by --permits, and 4 at least]
     #[arg(long, value_name = "GB", value_parser = at_least_one::<u64>)]
     prover_memory: Option<u64>,
 

@@ -261,6 +261,7 @@ impl Writing {
             let kept = match work {
                 Work::Write { settled, path, too_many } => {
                     self.too_many.extend(too_many);
+                    self.too_many.retain(|old| *old != path);
                     let written = self.write(*settled, &path);
                     self.is_writing.store(false, Ordering::Release);
                     match written.map(|()| self.remove_old()) {
