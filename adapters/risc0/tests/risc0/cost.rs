@@ -6,11 +6,13 @@ use reprise_ledger::Action;
 use reprise_model::digest::ResourceId;
 use reprise_model::journal::Outcome;
 use reprise_model::limits::ProveApart;
+use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::transaction::{self, BYTES_MAX, LaneTransaction, script_bytes};
 use reprise_model::witness::{Handling, Witness};
 use reprise_prover::backend::Backend;
 use reprise_risc0::backend::Execution;
+use reprise_risc0::{LEDGER, Risc0Backend};
 
 use crate::chain::Chain;
 use crate::fixture::{
@@ -118,6 +120,32 @@ fn crowded(merge_index: u32, name: &str, outputs: usize) -> LaneTransaction {
     }
     rest.extend([0; 8 + 20 + 8 + 8]);
     LaneTransaction { rest, ..plain }
+}
+
+#[test]
+fn a_proof_that_may_take_more_memory_is_cut_no_dearer() {
+    // A lift and a join of each segment, in cycles that take as long.
+    const EACH: u64 = 240_000;
+    let mut town = Town::new(ProveApart::Never);
+    let with = |gigabytes: u64| {
+        Risc0Backend::new(SealKind::Succinct, &LEDGER).unwrap().with_memory(gigabytes * 1_000_000_000)
+    };
+    let backends = [2, 4, 8, 16, 32].map(with);
+    for (nonce, count) in (1..=12).enumerate() {
+        let transfer = |at: usize| {
+            let (name, message) = Town::transfer(at, nonce as u64);
+            transaction(at as u32 + 1, &name, 0, message)
+        };
+        let (_, witness) = town.batch((0..count).map(transfer).collect());
+        let costs: Vec<u64> = backends
+            .iter()
+            .map(|backend| {
+                let done = backend.execute(&witness, &[]).unwrap();
+                done.total_cycles + EACH * done.segments as u64
+            })
+            .collect();
+        assert!(costs.iter().rev().is_sorted(), "{count}: {costs:?}");
+    }
 }
 
 #[test]
