@@ -277,6 +277,8 @@ struct WorldsBar {
 }
 
 struct Counted {
+    worlds: u64,
+    ended: u64,
     failed: u64,
     told: Instant,
 }
@@ -288,12 +290,13 @@ impl WorldsBar {
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {eta} left {msg}") {
             bar.set_style(style);
         }
-        Self { bar, counted: Mutex::new(Counted { failed: 0, told: Instant::now() }) }
+        Self { bar, counted: Mutex::new(Counted { worlds, ended: 0, failed: 0, told: Instant::now() }) }
     }
 
     /// A world ended, in a violation where one is given with its seed.
     fn count(&self, broken: Option<(u64, &Violation)>) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.ended += 1;
         self.bar.inc(1);
         if let Some((seed, violation)) = broken {
             counted.failed += 1;
@@ -303,8 +306,8 @@ impl WorldsBar {
         }
         if self.bar.is_hidden() && counted.told.elapsed() >= TOLD_EVERY {
             counted.told = Instant::now();
-            let (position, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            eprintln!("{position} of {all} worlds, {} failed", counted.failed);
+            let Counted { worlds, ended, failed, .. } = *counted;
+            eprintln!("{ended} of {worlds} worlds, {failed} failed");
         }
     }
 
