@@ -119,7 +119,17 @@ pub struct Unanswered {
     pub source: Box<RpcError>,
 }
 
+/// What a node says of a block that it does not have, or has pruned.
+const UNKNOWN_BLOCK: [&str; 3] =
+    ["cannot find header", "cannot find full block", "some data is missing for block"];
+
 impl Unanswered {
+    /// Whether the node said that it does not have the block that it was asked for.
+    pub fn is_unknown_block(&self) -> bool {
+        let said = self.source.to_string();
+        UNKNOWN_BLOCK.iter().any(|unknown| said.contains(unknown))
+    }
+
     /// Whether the node refused, rather than not answered. The client reports a node's error as text only.
     pub fn is_refusal(&self) -> bool {
         self.source.to_string().contains("RPC response error")

@@ -16,7 +16,7 @@ use reprise_model::digest::Digest;
 use crate::claim;
 use crate::client;
 use crate::covenant::{Rules, State};
-use crate::follower::{Chain, WithTimeout};
+use crate::follower::{self, Chain, WithTimeout};
 use crate::key::Key;
 use crate::sink::SinkError;
 use crate::track::Track;
@@ -200,7 +200,7 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
     let tip = chain.block(sink).await?.header;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let knows_tip = match &subject.position {
-        Some(position) => Some(chain.block(position.tip.block_hash).await.is_ok()),
+        Some(position) => Some(follower::knows(&chain, position.tip.block_hash).await?),
         None => None,
     };
     let lowest = chain.block(chain.lowest().await?).await?.header.blue_score;

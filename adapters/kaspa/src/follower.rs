@@ -24,7 +24,7 @@
 //! A node whose tip is a block that was followed already is behind ([`FollowError::Behind`]), as one of several nodes at
 //! one address may be. So is one that does not know the tip and whose own has a lower blue score. Its answer removes nothing. Any
 //! other node that does not know the tip (another node, or one that lost its data) is asked from the highest followed block that it
-//! knows.
+//! knows. Only the node's own word counts as not knowing a block: one that does not answer for a while says nothing of it.
 //!
 //! # Confirmations and finality
 //!
@@ -272,8 +272,7 @@ impl FollowError {
     pub fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::NoCommonBlock { .. }
-                | Self::RootOffChain { .. }
+            Self::RootOffChain { .. }
                 | Self::SnapshotUnknown { .. }
                 | Self::SnapshotHeader { .. }
                 | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
@@ -556,10 +555,12 @@ impl Follower {
         let info = chain.server().await?;
         let hash = root.metadata.block_hash;
         let lowest = chain.lowest().await?;
-        let Ok(block) = chain.block(hash).await else {
-            // A connection that is lost says nothing of the block.
-            chain.server().await?;
-            return Err(FollowError::SnapshotUnknown { block: hash, lowest });
+        let block = match chain.block(hash).await {
+            Ok(block) => block,
+            Err(unknown) if unknown.is_unknown_block() => {
+                return Err(FollowError::SnapshotUnknown { block: hash, lowest });
+            }
+            Err(error) => return Err(error.into()),
         };
         let lowest_score = chain.block(lowest).await?.header.blue_score;
         if lowest_score > block.header.blue_score {
@@ -811,7 +812,7 @@ impl Follower {
             Err(refused) => refused,
         };
         // Only an unknown tip is handled here.
-        if chain.server().await.is_err() || chain.block(tip).await.is_ok() {
+        if knows(chain, tip).await? {
             return Err(refused.into());
         }
         // A node that knows a block knows those below it, down to its pruning point. So the search goes down from the
@@ -831,16 +832,16 @@ impl Follower {
                 );
             }
             let below = unknown.saturating_sub(step);
-            if chain.block(blocks[below]).await.is_ok() {
+            if knows(chain, blocks[below]).await? {
                 break below;
             }
             (unknown, step) = (below, step * 2);
         };
         while known + 1 < unknown {
             let middle = known.midpoint(unknown);
-            match chain.block(blocks[middle]).await {
-                Ok(_) => known = middle,
-                Err(_) => unknown = middle,
+            match knows(chain, blocks[middle]).await? {
+                true => known = middle,
+                false => unknown = middle,
             }
         }
         // A node that knew our tip would have compared both. Of one that does not, less is no reorg: it is behind, on a fork of
@@ -1018,6 +1019,15 @@ impl Follower {
             added.push(block);
         }
         Ok(SourceEvent { removed: removed.to_vec(), added })
+    }
+}
+
+/// Whether the node knows a block.
+pub(crate) async fn knows(chain: &dyn Chain, block: BlockHash) -> Result<bool, Unanswered> {
+    match chain.block(block).await {
+        Ok(_) => Ok(true),
+        Err(unknown) if unknown.is_unknown_block() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

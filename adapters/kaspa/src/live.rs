@@ -991,6 +991,16 @@ mod tests {
     }
 
     #[test]
+    fn a_node_of_another_chain_is_a_wrong_answer_as_another_connection_may_lead_to_a_better_one() {
+        let lost = FollowError::NoCommonBlock { lowest: BlockHash([1; 32]) };
+        let lost = Interruption::from(lost);
+        assert!(matches!(lost, Interruption::Wrong(_)));
+        let mut reconnecting = Reconnecting::new(2);
+        assert!(reconnecting.ended(&lost, false).is_some());
+        assert_eq!(reconnecting.ended(&lost, false), None, "and ends the source in the end");
+    }
+
+    #[test]
     fn who_is_away_is_asked_again_later_and_later_and_at_once_after_a_good_connection() {
         let away = || Interruption::Passing(Hitch::Away, "away".into());
         let mut reconnecting = Reconnecting::new(3);

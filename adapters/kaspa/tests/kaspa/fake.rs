@@ -318,7 +318,8 @@ impl Script {
     fn check(&self, asked: &'static str, block: BlockHash) -> Result<(), Unanswered> {
         match &self.knows {
             Some(knows) if !knows.contains(&block) => {
-                Err(Unanswered { asked, source: RpcError::General("unknown block".into()).into() })
+                let said = format!("RPC response error Text(\"cannot find header {block}\")");
+                Err(Unanswered { asked, source: RpcError::RpcSubsystem(said).into() })
             }
             _ => Ok(()),
         }
@@ -549,6 +550,57 @@ impl Chain for Slow<'_> {
     async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         self.take_time("get_seq_commit_lane_proof").await?;
         self.proofs.lock().unwrap().push(block);
+        self.chain.lane_proof(block, key).await
+    }
+}
+
+/// A node that fails so many times at what it is asked of its blocks: a database that is busy, a balancer before it.
+pub(crate) struct Failing<'a> {
+    pub(crate) chain: &'a Node,
+    pub(crate) left: AtomicUsize,
+}
+
+impl Failing<'_> {
+    fn fail(&self, asked: &'static str) -> Result<(), Unanswered> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => {
+                Err(Unanswered { asked, source: RpcError::General("RPC request timeout".into()).into() })
+            }
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Chain for Failing<'_> {
+    async fn server(&self) -> Result<GetServerInfoResponse, Unanswered> {
+        self.chain.server().await
+    }
+
+    async fn tip(&self) -> Result<BlockHash, Unanswered> {
+        self.chain.tip().await
+    }
+
+    async fn block(&self, block: BlockHash) -> Result<RpcBlock, Unanswered> {
+        self.fail("get_block")?;
+        self.chain.block(block).await
+    }
+
+    async fn lowest(&self) -> Result<BlockHash, Unanswered> {
+        self.chain.lowest().await
+    }
+
+    async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        self.fail("get_virtual_chain_from_block_v2")?;
+        self.chain.changes_since(tip, confirmations).await
+    }
+
+    async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
+        self.chain.hashes_above(block).await
+    }
+
+    async fn lane_proof(&self, block: BlockHash, key: Digest) -> Result<Option<LaneProof>, Unanswered> {
         self.chain.lane_proof(block, key).await
     }
 }

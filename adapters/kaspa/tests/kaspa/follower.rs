@@ -2,14 +2,16 @@
 
 use std::slice;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::RpcOptionalTransaction;
 use reprise_kaspa::follower::{FollowError, Follower};
 use reprise_kaspa::track::CheckError;
+use reprise_model::block::ChainRoot;
 use reprise_model::digest::{BlockHash, Digest};
 
-use crate::fake::{self, Block, Recorder, Script};
+use crate::fake::{self, Block, Failing, Node, Recorder, Script};
 
 /// The error of a recorder that is given `blocks` and records none of them.
 fn refused(mut recorder: Recorder, removed: &[Hash], blocks: &[Block]) -> FollowError {
@@ -146,6 +148,36 @@ async fn a_node_that_does_not_know_the_tip_is_asked_from_the_highest_block_it_kn
     assert!(matches!(forgotten, FollowError::NoCommonBlock { .. }), "{forgotten}");
 }
 
+#[tokio::test]
+async fn a_node_that_fails_for_a_while_says_nothing_of_the_blocks_it_knows_and_is_followed_on() {
+    let a = fake::chain(&[(10, &[]), (11, &[]), (12, &[])]);
+    let node = Node::new(2);
+    node.adopt(a.clone());
+    for failures in [1, 2, 3, 20] {
+        let mut recorder = fake::recorder();
+        recorder.accept(&fake::answer(&[], &a[..1]), &fake::proofs(&a[..1])).unwrap();
+        let failing = Failing { chain: &node, left: AtomicUsize::new(failures) };
+        let mut tries = 0;
+        let events = loop {
+            match recorder.follower.advance(&failing).await {
+                Ok(events) => break events,
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
+            assert_eq!(*recorder.track().tip(), a[0].metadata, "nothing is removed");
+            tries += 1;
+        };
+        assert!((1..=failures).contains(&tries), "{tries} tries for {failures} failures");
+        assert!(events.iter().all(|event| event.removed.is_empty()));
+        assert_eq!(*recorder.track().tip(), a[2].metadata);
+    }
+    // Nor does it of the block of a snapshot.
+    let root = ChainRoot { metadata: a[0].metadata, lane_proof: Some(a[0].proof.encode()) };
+    let failing = Failing { chain: &node, left: AtomicUsize::new(1) };
+    let error = Follower::start_from(&failing, fake::lane(), root.clone()).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    Follower::start_from(&failing, fake::lane(), root).await.unwrap();
+}
+
 #[test]
 fn an_altered_transaction_is_refused_by_its_id() {
     let payload = refused_with(|block| transaction(block, 1).payload = Some(vec![8; 64]));
@@ -273,7 +305,7 @@ async fn a_block_is_followed_once_it_has_its_confirmations_whatever_reorgs_happe
     ];
     for confirmations in [0, 1, 3, 8, 20] {
         for page in [2, 5, 100] {
-            let node = fake::Node::new(page);
+            let node = Node::new(page);
             let mut recorder = fake::recorder();
             recorder.follower.set_confirmations(confirmations);
             let (mut only_removed, mut before) = (0, vec![]);
@@ -296,7 +328,7 @@ async fn a_block_is_followed_once_it_has_its_confirmations_whatever_reorgs_happe
 
 #[tokio::test]
 async fn a_chain_is_begun_at_a_block_that_has_its_confirmations() {
-    let node = fake::Node::new(100);
+    let node = Node::new(100);
     let chain = forked(&[], 0, 10, 9);
     node.adopt(chain.clone());
     for (confirmations, height) in [(0, 9), (1, 7), (3, 5), (7, 1)] {
