@@ -7,7 +7,7 @@ use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
 use kaspa_consensus_core::hashing::sighash::SigHashReusedValuesUnsync;
-use kaspa_consensus_core::mass::{ComputeBudget, Mass, MassCalculator, ScriptUnits};
+use kaspa_consensus_core::mass::{ComputeBudget, ContextualMasses, Mass, MassCalculator, ScriptUnits};
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_consensus_core::tx::{
     PopulatedTransaction, Transaction, TransactionInput, TransactionOutput, UtxoEntry,
@@ -107,6 +107,8 @@ pub(crate) struct Draft {
     pub(crate) change_min: u64,
     /// Whether it spends every coin of the funding.
     pub(crate) spends_all: bool,
+    /// What the key pays of the outputs beside the fee, and does not get back, in sompi.
+    pub(crate) added: u64,
 }
 
 pub(crate) fn address(params: &Params, key: &Key) -> String {
@@ -120,7 +122,7 @@ pub struct Completed {
     pub transaction: Transaction,
     /// Its mass, in grams.
     pub mass: u64,
-    /// Its fee, in sompi.
+    /// What it costs the key, in sompi: its fee, and what the key adds to outputs that are not its own.
     pub fee: u64,
 }
 
@@ -128,7 +130,8 @@ impl Draft {
     /// One of a subnetwork that spends and pays nothing yet.
     pub(crate) fn of(subnetwork: SubnetworkId) -> Self {
         let (first, others, outputs, payload) = (None, vec![], vec![], vec![]);
-        Self { first, others, outputs, payload, subnetwork, change_min: CHANGE_MIN, spends_all: false }
+        let (change_min, spends_all, added) = (CHANGE_MIN, false, 0);
+        Self { first, others, outputs, payload, subnetwork, change_min, spends_all, added }
     }
 
     /// Adds coins for the fee, change, budgets, masses and signatures.
@@ -147,11 +150,12 @@ impl Draft {
         for _ in 0..8 {
             let (transaction, mass) = attempt(params, key, self, &coins, fee, end)?;
             let needed = (mass as f64 * fees.feerate.max(FEERATE_MIN)).ceil() as u64;
-            if needed > fees.fee_max {
-                return Err(BuildError::FeeTooHigh { fee: needed, fee_max: fees.fee_max });
+            let cost = |fee: u64| fee.saturating_add(self.added);
+            if cost(needed) > fees.fee_max {
+                return Err(BuildError::FeeTooHigh { fee: cost(needed), fee_max: fees.fee_max });
             }
             if needed <= fee {
-                return Ok(Completed { transaction, mass, fee });
+                return Ok(Completed { transaction, mass, fee: cost(fee) });
             }
             fee = needed;
         }
@@ -222,13 +226,19 @@ fn attempt(
     let contextual = contextual.ok_or(BuildError::Mass)?;
     transaction.set_storage_mass(contextual.storage_mass);
     transaction.finalize();
-    let mass = Mass::new(calculator.calc_non_contextual_masses(&transaction), contextual);
-    let (mass, mass_max) =
-        (mass.normalized_max(&params.block_mass_limits.cofactors()), params.block_mass_limits.reference());
+    let (mass, mass_max) = (mass(params, &transaction), params.block_mass_limits.reference());
     if mass > mass_max {
         return Err(BuildError::TooHeavy { mass, mass_max });
     }
     Ok((transaction, mass))
+}
+
+/// The mass of a transaction that says its storage mass, in grams.
+pub(crate) fn mass(params: &Params, transaction: &Transaction) -> u64 {
+    let calculator = MassCalculator::new_with_consensus_params(params);
+    let contextual = ContextualMasses::new(transaction.storage_mass());
+    let mass = Mass::new(calculator.calc_non_contextual_masses(transaction), contextual);
+    mass.normalized_max(&params.block_mass_limits.cofactors())
 }
 
 /// Runs the script of an input. Returns the script units that it uses.

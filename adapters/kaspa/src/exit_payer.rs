@@ -27,6 +27,7 @@ use crate::claim::{self, COINS_MAX, ClaimStep, EXITS_MAX};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Fees, Funding};
 use crate::digest;
+use crate::draft::CHANGE_MIN;
 use crate::purse::Purse;
 use crate::settlement::{BuildError, Completed, Settling};
 use crate::wallet::{self, Haste, WalletError};
@@ -143,7 +144,7 @@ const REST: Duration = Duration::from_secs(60);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The fees that a node pays for exits: so much a day, and never more at once.
+/// What a node pays for exits, in fees and what it adds to the vault: so much a day, and never more at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
     a_day: u64,
@@ -410,24 +411,41 @@ enum Held {
 
 /// Chooses coins of the vault, which are given the smallest first. Small ones go along: they become part of the change, and cost
 /// nothing beside what exits weigh.
+///
+/// To a change that is too small for an output the key would have to add, and whoever makes an exit chooses how much. So that is the
+/// last way, where all that the vault holds leaves no more.
 fn enough(held: &[Coin], taken: u64) -> Held {
     let sum = |coins: &[Coin]| coins.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.entry.amount));
+    let change = |coins: &[Coin]| sum(coins).checked_sub(taken);
+    let fits = |coins: &&[Coin]| change(coins).is_some_and(|change| change == 0 || change >= CHANGE_MIN);
     let several = COINS_MAX.min(held.len());
-    match held.windows(several.max(1)).find(|coins| sum(coins) >= taken) {
-        Some(coins) => Held::Enough(coins.to_vec()),
-        None if sum(held) >= taken => Held::InMany(held[held.len() - several..].to_vec()),
-        None => Held::Less(sum(held)),
+    if let Some(coins) = (1..=several).rev().find_map(|count| held.windows(count).find(fits)) {
+        return Held::Enough(coins.to_vec());
+    }
+    let largest = &held[held.len() - several..];
+    match (change(held), change(largest)) {
+        (None, _) => Held::Less(sum(held)),
+        (Some(change), Some(_)) if change < CHANGE_MIN || several == held.len() => {
+            Held::Enough(largest.to_vec())
+        }
+        (Some(_), _) => Held::InMany(largest.to_vec()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kaspa_consensus_core::config::params::SIMNET_PARAMS;
+    use kaspa_consensus_core::tx::{TransactionOutpoint, UtxoEntry};
     use reprise_model::block::ObservedSettlement;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
     use reprise_model::exit::{Exit, ScriptClass};
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
     use super::*;
+    use crate::claim::CLAIM_VALUE;
+    use crate::covenant::{Proof, Rules};
+    use crate::fake_node::FakeNode;
+    use crate::key::Key;
 
     fn unpaid(number: u8, exits: Vec<Exit>) -> UnpaidExits {
         let tree = claim::tree(&exits);
@@ -553,9 +571,8 @@ mod tests {
     #[test]
     fn small_deposits_of_a_stranger_are_spent_along_and_cost_few_merges() {
         let coin = |amount: u64| {
-            let entry =
-                kaspa_consensus_core::tx::UtxoEntry::new(amount, ScriptPublicKey::default(), 0, false, None);
-            Coin { outpoint: kaspa_consensus_core::tx::TransactionOutpoint::default(), entry }
+            let entry = UtxoEntry::new(amount, ScriptPublicKey::default(), 0, false, None);
+            Coin { outpoint: TransactionOutpoint::default(), entry }
         };
         let sum = |coins: &[Coin]| coins.iter().map(|coin| coin.entry.amount).sum::<u64>();
         let kaspa = 100_000_000;
@@ -579,5 +596,67 @@ mod tests {
         }
         assert!(matches!(enough(&held, 1_000 * kaspa), Held::Enough(_)));
         assert!(merges <= 5_000 / (COINS_MAX - 1), "{merges}");
+    }
+
+    const COVENANT: Hash = Hash::from_bytes([4; 32]);
+
+    fn settling() -> Settling {
+        let (params, key) = (SIMNET_PARAMS, Key::parse(&"07".repeat(32), "a test").unwrap());
+        let rules = Rules::new(PinsDigest([6; 32]), &Proof::None(params.net.try_into().unwrap())).unwrap();
+        Settling { params, covenant: COVENANT, rules, key }
+    }
+
+    /// A node with the claims of these settlements, a vault of these coins, and three coins of the key's.
+    fn node(settling: &Settling, unpaid: &[&UnpaidExits], vault: &[u64]) -> FakeNode {
+        let claims = unpaid.iter().map(|unpaid| {
+            let script = claim::script(&unpaid.tree.root()).unwrap();
+            UtxoEntry::new(CLAIM_VALUE, script, 1, false, Some(COVENANT))
+        });
+        let script = claim::vault(digest(COVENANT)).unwrap();
+        let vault = vault.iter().map(|amount| UtxoEntry::new(*amount, script.clone(), 1, false, None));
+        let own = UtxoEntry::new(1_000_000_000, settling.key.script(), 1, false, None);
+        let entries = claims.chain(vault).chain([own.clone(), own.clone(), own]);
+        let coins = entries.zip(0..).map(|(entry, number)| Coin {
+            outpoint: TransactionOutpoint::new(Hash::from_bytes([5; 32]), number),
+            entry,
+        });
+        FakeNode::new(settling.params.clone(), coins.collect(), Digest::ZERO)
+    }
+
+    #[tokio::test]
+    async fn what_the_key_adds_to_a_change_that_is_too_small_is_taken_of_the_day_s_and_bounded_like_a_fee() {
+        let (settling, kaspa) = (settling(), 100_000_000);
+        let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: kaspa };
+        let stranger = |amount| unpaid(1, vec![exit(amount)]);
+        // Of eight coins nothing else can be made; of nine they are merged first, and the key adds nothing.
+        for (coins, added) in [(8, CHANGE_MIN - 1), (9, 0)] {
+            let unpaid = stranger(8 * CHANGE_MIN - 1);
+            let node = node(&settling, &[&unpaid], &vec![CHANGE_MIN; coins]);
+            let mut exit_payer = ExitPayer::within(Allowance::of(kaspa, Instant::now()));
+            // Nothing grows back while the test runs.
+            exit_payer.allowance.as_mut().unwrap().since += DAY;
+            exit_payer.set_unpaid(vec![unpaid]);
+            let before = node.held(&settling.key.script());
+            let (mut fees, mut purse) = (0, Purse::default());
+            while exit_payer.step(&node, context, &mut purse).await.unwrap().is_some() {
+                fees += node.paid(&node.mempool()[0]).0;
+                node.mine();
+            }
+            let lost = before - node.held(&settling.key.script());
+            assert_eq!(lost, fees + added, "of {coins} coins");
+            let left = exit_payer.allowance.unwrap().left;
+            assert_eq!(lost, kaspa - left, "of {coins} coins: what the key loses is what the day's pay");
+            assert_eq!(node.held(&claim::payee(&exit(1))), 8 * CHANGE_MIN - 1);
+        }
+        // Where less is left, or a transaction may pay less, it waits.
+        for (a_day, fee_max) in [(CHANGE_MIN - 1, kaspa), (kaspa, CHANGE_MIN - 1)] {
+            let unpaid = stranger(8 * CHANGE_MIN - 1);
+            let node = node(&settling, &[&unpaid], &[CHANGE_MIN; 8]);
+            let mut exit_payer = ExitPayer::within(Allowance::of(a_day, Instant::now()));
+            exit_payer.set_unpaid(vec![unpaid]);
+            let context = PaymentContext { fee_max, ..context };
+            exit_payer.step(&node, context, &mut Purse::default()).await.unwrap_err();
+            assert!(node.mempool().is_empty());
+        }
     }
 }

@@ -40,6 +40,8 @@ pub mod covenant;
 pub mod doctor;
 pub mod draft;
 pub mod exit_payer;
+#[cfg(test)]
+mod fake_node;
 pub mod follower;
 pub mod in_flight;
 pub mod keep_alive;

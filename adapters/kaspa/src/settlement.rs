@@ -156,17 +156,19 @@ impl Settling {
         let mut outputs: Vec<TransactionOutput> =
             exits.map(|exit| TransactionOutput::new(exit.amount, claim::payee(exit))).collect();
         let held: u64 = vault.iter().map(|coin| coin.entry.amount).sum();
+        let mut added = 0;
         // The exits come from output 1 on, after the change where there is any.
         match (held.saturating_sub(step.amount()), vault.first()) {
             (0, _) | (_, None) => outputs.insert(0, next),
             (change, Some(coin)) => {
                 let script = coin.entry.script_public_key.clone();
+                added = CHANGE_MIN.saturating_sub(change);
                 outputs.insert(0, TransactionOutput::new(change.max(CHANGE_MIN), script));
                 outputs.push(next);
             }
         }
         let others = self.of_vault(vault)?;
-        let draft = Draft { first: Some((claim, Some(script))), others, outputs, ..Draft::of(NATIVE) };
+        let draft = Draft { first: Some((claim, Some(script))), others, outputs, added, ..Draft::of(NATIVE) };
         draft.complete(&self.params, &self.key, funding, None)
     }
 
