@@ -285,6 +285,8 @@ impl ExitPayer {
                     continue;
                 }
             };
+            // A claim whose payment the node refuses keeps no other waiting.
+            self.next = at + 1;
             let sent = wallet::send(rpc, &transaction).await?;
             if let Some(allowance) = &mut self.allowance {
                 allowance.take(fee, Instant::now());
@@ -378,6 +380,13 @@ async fn pay(
     // One that cannot be spent yet would have the node refuse the payment.
     let mut held = wallet::mature(rpc, &settling.params, held).await?;
     held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
+    // What another payment spends, which waits, is left alone as long as the rest holds enough.
+    let waiting = wallet::pending(rpc, &vault, prefix).await?;
+    let spent = |coin: &Coin| {
+        let inputs = waiting.iter().flat_map(|(transaction, _)| &transaction.inputs);
+        inputs.map(|input| input.previous_outpoint).any(|outpoint| outpoint == coin.outpoint)
+    };
+    let free: Vec<Coin> = held.iter().filter(|coin| !spent(coin)).cloned().collect();
     let next = &claim.order[paid..claim.due.min(paid + EXITS_MAX)];
     let tree = claim.tree_after(paid);
     let mut count = next.len();
@@ -386,7 +395,11 @@ async fn pay(
         let step = step.ok_or(BuildError::Mass)?;
         count = step.exits.len();
         let taken = step.amount();
-        let fewer = match enough(&held, taken) {
+        let chosen = match enough(&free, taken) {
+            Held::Less(_) => enough(&held, taken),
+            chosen => chosen,
+        };
+        let fewer = match chosen {
             Held::Enough(coins) => match settling.claim_exits(claimed.clone(), &step, coins, funding) {
                 Err(BuildError::TooHeavy { .. } | BuildError::FeeTooHigh { .. }) if count > 1 => count / 2,
                 done => return Ok(done?),
@@ -658,5 +671,25 @@ mod tests {
             exit_payer.step(&node, context, &mut Purse::default()).await.unwrap_err();
             assert!(node.mempool().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_claim_whose_payment_the_node_refuses_keeps_no_other_waiting() {
+        let settling = settling();
+        let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: 100_000_000 };
+        let (first, second) = (unpaid(1, vec![exit(100_000_000)]), unpaid(2, vec![exit(200_000_000)]));
+        let node = node(&settling, &[&first, &second], &[500_000_000; 10]);
+        // Somebody else pays the first, for so little that it waits.
+        let mut other = ExitPayer::default();
+        other.set_unpaid(vec![first.clone()]);
+        other.step(&node, context, &mut Purse::default()).await.unwrap().unwrap();
+        let waits = node.mempool();
+        let (mut exit_payer, mut purse) = (ExitPayer::default(), Purse::default());
+        exit_payer.set_unpaid(vec![first, second]);
+        exit_payer.step(&node, context, &mut purse).await.unwrap_err();
+        let sent = exit_payer.step(&node, context, &mut purse).await;
+        assert!(sent.is_ok(), "{sent:?}");
+        assert_eq!(node.mempool()[..1], waits);
+        assert_eq!(node.mempool().len(), 2);
     }
 }

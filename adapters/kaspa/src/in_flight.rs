@@ -1,4 +1,4 @@
-//! Transactions in flight: sent from here and not accepted yet, with the coins that they spend.
+//! Transactions in flight: sent with the key and not accepted yet, with the coins that they spend.
 //!
 //! A node lists an output as unspent until a block spends it. A second transaction that spends it is refused, or replaces
 //! the first.
@@ -20,8 +20,11 @@ struct Flight {
 }
 
 impl InFlight {
-    /// Adds a transaction that was sent.
+    /// Adds a transaction that was sent. One that is there already stays.
     pub fn add(&mut self, id: Hash, transaction: &Transaction) {
+        if self.0.iter().any(|flight| flight.transaction == id) {
+            return;
+        }
         let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
         self.0.push(Flight { transaction: id, spends });
     }

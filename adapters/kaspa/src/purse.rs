@@ -1,7 +1,8 @@
 //! The purse: the coins of the key that pays.
 //!
 //! Anybody can send dust to a key, and a node lists the outputs of an address in one answer, however many there are. So the purse
-//! lists them once over each connection, and from then on the node tells of changes.
+//! lists them once over each connection, and from then on the node tells of changes. With them it lists what the node's mempool spends
+//! of them: an earlier process may have sent that.
 
 use std::collections::HashMap;
 
@@ -95,8 +96,8 @@ impl Purse {
         key: &Key,
         replaced: Option<Hash>,
     ) -> Result<Vec<Coin>, WalletError> {
-        self.in_flight.refresh(rpc).await;
         let coins = self.listed(rpc, params, key).await?.coins().collect();
+        self.in_flight.refresh(rpc).await;
         let mut coins = self.in_flight.spendable(wallet::paying(rpc, params, coins).await?, replaced);
         coins.sort_by_key(|coin| {
             let TransactionOutpoint { transaction_id, index } = coin.outpoint;
@@ -123,7 +124,11 @@ impl Purse {
             Some(listed) => listed,
             None => {
                 self.listings += 1;
-                Listed::ask(rpc, params, key).await?
+                let listed = Listed::ask(rpc, params, key).await?;
+                for (transaction, _) in wallet::pending(rpc, &key.script(), params.net.into()).await? {
+                    self.in_flight.add(transaction.id(), &transaction);
+                }
+                listed
             }
         };
         listed.hear();

@@ -12,6 +12,9 @@
 //! | waits in the mempool, for another statement (a reorg formed the bundle again) | replaces it for a higher fee |
 //! | left the mempool and was not accepted | builds and sends a new one |
 //!
+//! A transaction that an earlier process or somebody else sent, and that spends the covenant's output in the mempool, is taken for
+//! the last one: what waits for long pays too little, whoever sent it.
+//!
 //! Only a chain event says that a bundle settled.
 //!
 //! # The covenant's output
@@ -67,8 +70,8 @@ use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::purse::Purse;
 use crate::settlement::{BuildError, Selected, Settling};
-use crate::wallet::{Haste, WalletError, coins, feerate, send, unspent};
-use crate::{digest, kaspa_hash};
+use crate::wallet::{Haste, Pending, WalletError, coins, feerate, pending, send, unspent};
+use crate::{digest, draft, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The wait before a failed job is tried again: a node's index of unspent outputs lags behind its tip.
@@ -85,6 +88,9 @@ const JOBS_MAX: usize = 8;
 
 /// The fee rate of a replacement, as a multiple of the replaced transaction's.
 const FEE_FACTOR: f64 = 1.25;
+
+/// The fee rate that the bound allows is a little less than its share of the bound: a signature more or less changes the mass.
+const BELOW_BOUND: f64 = 0.999;
 
 /// How long a settlement waits in the node's mempool before its fee is raised.
 const BUMP_AFTER: Duration = Duration::from_secs(30);
@@ -351,25 +357,9 @@ impl KaspaSink {
     pub fn open(config: SinkConfig) -> Result<Self, io::Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
-        let verdict = Verdict::default();
-        let (new_unpaid, pay_error, entry_error) =
-            (NewUnpaid::default(), Lasting::default(), Lasting::default());
-        let outcome_of = verdict.clone();
-        let (lane, expires_after) = config.lane.clone();
-        let settling = SettleLoop {
-            keep_alive: KeepAlive::new(lane, expires_after),
-            exit_payer: ExitPayer::within(Allowance::of(config.exit_fees, Instant::now())),
-            config,
-            client: None,
-            sent: None,
-            verdict: outcome_of,
-            looked_for_founded: None,
-            entry_error: entry_error.clone(),
-            purse: Purse::default(),
-            merged: None,
-            new_unpaid: new_unpaid.clone(),
-            pay_error: pay_error.clone(),
-        };
+        let settling = SettleLoop::new(config);
+        let (verdict, new_unpaid) = (settling.verdict.clone(), settling.new_unpaid.clone());
+        let (pay_error, entry_error) = (settling.pay_error.clone(), settling.entry_error.clone());
         let run = move || runtime.block_on(settling.run(&inbox));
         let thread = thread::Builder::new().name("kaspa settler".into()).spawn(run)?;
         Ok(Self { jobs: Some(jobs), verdict, new_unpaid, pay_error, entry_error, thread: Some(thread) })
@@ -468,7 +458,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The last transaction sent of those that spend the covenant's output.
+/// The last transaction sent of those that spend the covenant's output, by this process or by whoever was there first.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     /// The statement that it settles; none where it moves the covenant into its first state.
@@ -486,8 +476,24 @@ struct Bid {
 }
 
 impl Bid {
-    fn funding(&self) -> Funding<'_> {
-        Funding { coins: &self.coins, fees: self.fees }
+    /// The transaction that `build` makes of it, and its fee rate. Where that is above the bound, a replacement bids as much as the
+    /// bound allows, if that is more than what waits pays.
+    fn build(
+        &self,
+        build: impl Fn(Funding<'_>) -> Result<Transaction, BuildError>,
+    ) -> Result<(Transaction, f64), BuildError> {
+        let at = |feerate: f64| {
+            let fees = Fees { feerate, ..self.fees };
+            build(Funding { coins: &self.coins, fees }).map(|transaction| (transaction, feerate))
+        };
+        match at(self.fees.feerate) {
+            Err(BuildError::FeeTooHigh { fee, fee_max }) => {
+                let most = self.fees.feerate * fee_max as f64 / fee as f64 * BELOW_BOUND;
+                let outbids = self.replaces.is_some_and(|sent| most > sent.feerate);
+                if outbids { at(most) } else { Err(BuildError::FeeTooHigh { fee, fee_max }) }
+            }
+            built => built,
+        }
     }
 }
 
@@ -509,6 +515,24 @@ struct SettleLoop {
 }
 
 impl SettleLoop {
+    fn new(config: SinkConfig) -> Self {
+        let (lane, expires_after) = config.lane.clone();
+        Self {
+            keep_alive: KeepAlive::new(lane, expires_after),
+            exit_payer: ExitPayer::within(Allowance::of(config.exit_fees, Instant::now())),
+            config,
+            client: None,
+            sent: None,
+            verdict: Verdict::default(),
+            looked_for_founded: None,
+            entry_error: Lasting::default(),
+            purse: Purse::default(),
+            merged: None,
+            new_unpaid: NewUnpaid::default(),
+            pay_error: Lasting::default(),
+        }
+    }
+
     async fn run(mut self, inbox: &Receiver<Job>) {
         // A wrong address or network is reported at the start, not when the first proof is ready.
         if let Err(error) = self.connected().await {
@@ -732,9 +756,7 @@ impl SettleLoop {
         Ok(coins)
     }
 
-    async fn send(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
-        let client = self.connected().await?;
-        let rpc: &dyn RpcApi = client.as_ref();
+    async fn send(&mut self, rpc: &dyn RpcApi, job: &Job) -> Result<Option<Hash>, SinkError> {
         let (settlement, settling) = (&job.settlement, &self.config.settling);
         let waiting = self.waiting(rpc).await;
         let fresh = waiting.filter(|sent| sent.at.elapsed() < BUMP_AFTER);
@@ -751,26 +773,30 @@ impl SettleLoop {
             return match fresh {
                 // It is on its way into its first state.
                 Some(Sent { statement: None, .. }) => Ok(None),
-                _ => self.enter(rpc, founded, waiting).await.map(Some),
+                _ => self.enter(rpc, founded, waiting).await,
             };
         };
         let end = end?;
+        if waiting.is_none() && self.is_spent(rpc, &covenant, Some(settlement.statement)).await? {
+            return Ok(None);
+        }
         let proof = witness(&self.config.proof, self.config.seal, &job.seal)?;
         let root = claim::tree(&job.exits).root();
         let claims = if root == Digest::ZERO { &[][..] } else { &[root] };
         let taken_back = self.claims_to_nothing(rpc).await?;
         let bid = self.bid(rpc, waiting).await?;
         let settling = &self.config.settling;
-        let settle = |taken_back: &[Coin]| {
+        let settle = |taken_back: &[Coin], funding: Funding<'_>| {
             let (covenant, proof) = (covenant.clone(), proof.clone());
-            settling.settle(covenant, settlement, (claims, taken_back), proof, end, bid.funding())
+            settling.settle(covenant, settlement, (claims, taken_back), proof, end, funding)
         };
-        let transaction = match settle(&taken_back) {
+        let (transaction, feerate) = bid.build(|funding| match settle(&taken_back, funding) {
             // A proof leaves room for few of them.
-            Err(BuildError::TooHeavy { .. }) if !taken_back.is_empty() => settle(&[])?,
-            settled => settled?,
-        };
-        self.submit(rpc, &transaction, &bid, Some(settlement.statement)).await.map(Some)
+            Err(BuildError::TooHeavy { .. }) if !taken_back.is_empty() => settle(&[], funding),
+            settled => settled,
+        })?;
+        let statement = Some(settlement.statement);
+        self.submit(rpc, &transaction, (bid.replaces, feerate), statement).await.map(Some)
     }
 
     /// The covenant's output, if the key has it.
@@ -779,18 +805,43 @@ impl SettleLoop {
         Ok(self.purse.of_covenant(rpc, params, key, *covenant).await?)
     }
 
-    /// Moves the covenant out of the key into its first state.
+    /// Moves the covenant out of the key into its first state, where nobody's transaction in the mempool does.
     async fn enter(
         &mut self,
         rpc: &dyn RpcApi,
         founded: Coin,
         waiting: Option<Sent>,
-    ) -> Result<Hash, SinkError> {
+    ) -> Result<Option<Hash>, SinkError> {
+        if waiting.is_none() && self.is_spent(rpc, &founded, None).await? {
+            return Ok(None);
+        }
         let bid = self.bid(rpc, waiting).await?;
-        let transaction = self.config.settling.enter(founded, self.config.first, bid.funding())?;
-        let id = self.submit(rpc, &transaction, &bid, None).await?;
+        let SinkConfig { settling, first, .. } = &self.config;
+        let (transaction, feerate) = bid.build(|funding| settling.enter(founded.clone(), *first, funding))?;
+        let id = self.submit(rpc, &transaction, (bid.replaces, feerate), None).await?;
         tracing::info!("the covenant is moved into its first state by {id}");
-        Ok(id)
+        Ok(Some(id))
+    }
+
+    /// Whether a transaction that this process did not send spends the covenant's output in the mempool. That one is the last sent then:
+    /// it is waited for, and outbid where it waits for long.
+    async fn is_spent(
+        &mut self,
+        rpc: &dyn RpcApi,
+        covenant: &Coin,
+        statement: Option<StatementId>,
+    ) -> Result<bool, SinkError> {
+        let SinkConfig { settling, prefix, .. } = &self.config;
+        let mut pending = pending(rpc, &covenant.entry.script_public_key, *prefix).await?.into_iter();
+        let spends = |(transaction, _): &Pending| {
+            transaction.inputs.iter().any(|input| input.previous_outpoint == covenant.outpoint)
+        };
+        let Some((transaction, fee)) = pending.find(spends) else { return Ok(false) };
+        let (feerate, transaction) =
+            (fee as f64 / draft::mass(&settling.params, &transaction) as f64, transaction.id());
+        tracing::info!("{transaction} moves the covenant, and waits in the node's mempool");
+        self.sent = Some(Sent { statement, transaction, feerate, at: Instant::now() });
+        Ok(true)
     }
 
     /// What the next transaction is paid with. A transaction for another statement is outdated, and one that waits for long pays too
@@ -805,15 +856,15 @@ impl SettleLoop {
         Ok(Bid { coins, fees, replaces })
     }
 
-    /// Sends a transaction that spends the covenant's output, for a statement if it is for one.
+    /// Sends a transaction that spends the covenant's output, for a statement if it is for one, in place of another if that waits.
     async fn submit(
         &mut self,
         rpc: &dyn RpcApi,
         transaction: &Transaction,
-        bid: &Bid,
+        (replaces, feerate): (Option<Sent>, f64),
         statement: Option<StatementId>,
     ) -> Result<Hash, SinkError> {
-        let id = match bid.replaces {
+        let id = match replaces {
             None => send(rpc, transaction).await?,
             Some(_) => {
                 let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(transaction)).await;
@@ -821,7 +872,7 @@ impl SettleLoop {
             }
         };
         self.purse.sent(id, transaction);
-        self.sent = Some(Sent { statement, transaction: id, feerate: bid.fees.feerate, at: Instant::now() });
+        self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
         Ok(id)
     }
 
@@ -833,7 +884,11 @@ impl SettleLoop {
             // The node may be one of several at one address, and the only one that has heard of the transaction.
             self.client = None;
         }
-        match self.send(job).await {
+        let sent = match self.connected().await {
+            Ok(client) => self.send(client.as_ref(), job).await,
+            Err(error) => Err(error),
+        };
+        match sent {
             // The transaction keeps its fee: a higher one is not allowed, or it was just accepted.
             Err(error @ (SinkError::Build(BuildError::FeeTooHigh { .. }) | SinkError::Node(_)))
                 if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) && self.is_waiting().await =>
@@ -1005,5 +1060,122 @@ async fn selected(rpc: &dyn RpcApi, params: &Params, block: BlockHash) -> Result
     match below >= depth {
         true => Err(SinkError::TooDeep { block, below, depth }),
         false => Ok(Selected { block, commitment: digest(known.header.accepted_id_merkle_root) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaspa_consensus_core::config::params::SIMNET_PARAMS;
+    use kaspa_consensus_core::tx::{TransactionOutpoint, UtxoEntry};
+    use reprise_model::digest::{PinsDigest, ResourceId};
+    use reprise_model::journal::{AggregateJournal, Commitment, Transition};
+
+    use super::*;
+    use crate::fake_node::FakeNode;
+
+    const KASPA: u64 = 100_000_000;
+    const COVENANT: Hash = Hash::from_bytes([4; 32]);
+    const BEFORE: State = State { root: Digest([10; 32]), tip: Digest([20; 32]) };
+
+    /// A process that has just started, whose transactions may pay so much.
+    fn started(fee_max: u64) -> SettleLoop {
+        let (params, key) = (SIMNET_PARAMS, Key::parse(&"07".repeat(32), "a test").unwrap());
+        let proof = Proof::None(params.net.try_into().unwrap());
+        let rules = Rules::new(PinsDigest([6; 32]), &proof).unwrap();
+        let lane = names::lane([7; 20], Digest(COVENANT.as_bytes()), ResourceId([5; 32]));
+        SettleLoop::new(SinkConfig {
+            url: "ws://127.0.0.1:1".into(),
+            prefix: params.net.into(),
+            settling: Settling { params, covenant: COVENANT, rules, key },
+            proof,
+            seal: |_| Err("none is demanded".into()),
+            first: BEFORE,
+            first_at: 1,
+            fee_max,
+            exit_fees: EXIT_FEES,
+            lane: (lane, 1_000),
+        })
+    }
+
+    fn job() -> Job {
+        let transition = Transition {
+            pins: PinsDigest([6; 32]),
+            root_before: BEFORE.root,
+            root_after: Digest([11; 32]),
+            tip_before: BEFORE.tip,
+            tip_after: Digest([21; 32]),
+            exits: Digest::ZERO,
+        };
+        let commitment = Digest([9; 32]);
+        let journal = AggregateJournal { transition, commitment: Commitment::Bound(commitment) };
+        let (statement, end_block) = (StatementId([3; 32]), BlockHash([8; 32]));
+        Job { settlement: ObservedSettlement { statement, journal, end_block }, exits: vec![], seal: vec![] }
+    }
+
+    /// A node with the covenant's output under a script, and coins of the key's.
+    fn node(of: &SettleLoop, script: ScriptPublicKey) -> FakeNode {
+        let key = of.config.settling.key.script();
+        let covenant = UtxoEntry::new(10 * KASPA, script, 1, false, Some(COVENANT));
+        let own = [20, 15, 10].map(|amount| UtxoEntry::new(amount * KASPA, key.clone(), 1, false, None));
+        let coins = std::iter::once(covenant).chain(own).zip(0..).map(|(entry, number)| Coin {
+            outpoint: TransactionOutpoint::new(Hash::from_bytes([5; 32]), number),
+            entry,
+        });
+        FakeNode::new(of.config.settling.params.clone(), coins.collect(), Digest([9; 32]))
+    }
+
+    fn only(node: &FakeNode, of: &SettleLoop) -> Transaction {
+        let covenant = TransactionOutpoint::new(Hash::from_bytes([5; 32]), 0);
+        let moves = |it: &Transaction| it.inputs[0].previous_outpoint == covenant;
+        let [moving] = node.mempool().into_iter().filter(moves).collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(of.sent.unwrap().transaction, moving.id());
+        moving
+    }
+
+    fn wait_for_long(settling: &mut SettleLoop) {
+        settling.sent.as_mut().unwrap().at -= BUMP_AFTER;
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_process_sent_for_too_little_is_outbid_whether_it_settles_or_leaves_the_key() {
+        let Settling { rules, key, .. } = started(KASPA).config.settling;
+        for script in [rules.script(BEFORE), key.script()] {
+            let mut earlier = started(KASPA);
+            let node = node(&earlier, script);
+            // Another of its transactions waits too, and spends the largest coin.
+            let Settling { params, key, .. } = earlier.config.settling.clone();
+            let coins = earlier.purse.coins(&node, &params, &key, None).await.unwrap();
+            let funding = Funding { coins: &coins[..1], fees: Fees { feerate: FEERATE_MIN, fee_max: KASPA } };
+            let other =
+                earlier.config.settling.keep_alive(SubnetworkId::from_bytes([7; 20]), funding).unwrap();
+            earlier.purse.sent(send(&node, &other).await.unwrap(), &other);
+            earlier.send(&node, &job()).await.unwrap().unwrap();
+            let first = only(&node, &earlier);
+            let (fee, feerate) = node.paid(&first);
+
+            node.set_feerate(10.0 * FEERATE_MIN);
+            let mut again = started(KASPA);
+            assert_eq!(again.send(&node, &job()).await.unwrap(), None, "it may be in the next block");
+            assert_eq!(only(&node, &again), first);
+            assert_eq!(again.send(&node, &job()).await.unwrap(), None);
+            wait_for_long(&mut again);
+            let second = again.send(&node, &job()).await.unwrap();
+            assert_eq!(second, Some(only(&node, &again).id()));
+            assert!(node.paid(&only(&node, &again)).1 >= 10.0 * feerate, "as soon as what goes first");
+            assert_eq!(node.mempool().len(), 2, "the other one waits on");
+
+            // Up to the bound, and not above it.
+            let most = node.paid(&only(&node, &again)).0 + fee;
+            let mut bounded = started(most);
+            node.set_feerate(100.0 * FEERATE_MIN);
+            assert_eq!(bounded.send(&node, &job()).await.unwrap(), None);
+            wait_for_long(&mut bounded);
+            bounded.send(&node, &job()).await.unwrap().unwrap();
+            let paid = node.paid(&only(&node, &bounded)).0;
+            assert!(paid <= most && paid > most - fee / 2, "{paid} of {most}");
+            wait_for_long(&mut bounded);
+            let refused = bounded.send(&node, &job()).await.unwrap_err();
+            assert!(matches!(refused, SinkError::Build(BuildError::FeeTooHigh { .. })), "{refused}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Unspent outputs and fees as a node reports them, and how a transaction is sent.
 
-use kaspa_addresses::Prefix;
+use kaspa_addresses::{Address, Prefix};
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
-use kaspa_rpc_core::{RpcFeeEstimate, RpcFeerateBucket, RpcTransaction, RpcUtxosByAddressesEntry};
+use kaspa_rpc_core::{
+    RpcFeeEstimate, RpcFeerateBucket, RpcMempoolEntry, RpcTransaction, RpcUtxosByAddressesEntry,
+};
 use kaspa_txscript::extract_script_pub_key_address;
 
 use crate::client::{Unanswered, unanswered};
@@ -37,6 +39,25 @@ pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, U
     }
 }
 
+/// A transaction in the node's mempool, with its fee in sompi.
+pub type Pending = (Transaction, u64);
+
+/// The transactions in the node's mempool that spend outputs of a script, whoever sent them. Orphans are none: they spend nothing yet.
+pub async fn pending(
+    rpc: &dyn RpcApi,
+    script: &ScriptPublicKey,
+    prefix: Prefix,
+) -> Result<Vec<Pending>, WalletError> {
+    let asked = "get_mempool_entries_by_addresses";
+    let listed = rpc.get_mempool_entries_by_addresses(vec![address(script, prefix)?], false, false).await;
+    let entries = listed.map_err(unanswered(asked))?.into_iter().flat_map(|it| it.sending);
+    let read = |entry: RpcMempoolEntry| {
+        let transaction = Transaction::try_from(entry.transaction).map_err(unanswered(asked))?;
+        Ok((transaction, entry.fee))
+    };
+    entries.map(read).collect()
+}
+
 /// How soon a transaction should be in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Haste {
@@ -66,6 +87,11 @@ fn feerate_in(estimate: &RpcFeeEstimate, haste: Haste) -> f64 {
     }
 }
 
+fn address(script: &ScriptPublicKey, prefix: Prefix) -> Result<Address, WalletError> {
+    extract_script_pub_key_address(script, prefix)
+        .map_err(|error| WalletError::Address { script: Box::new(script.clone()), reason: error.to_string() })
+}
+
 /// The unspent outputs of a script. The node needs its index of them (`--utxoindex`).
 pub async fn unspent(
     rpc: &dyn RpcApi,
@@ -81,13 +107,7 @@ pub async fn unspent_of(
     scripts: &[ScriptPublicKey],
     prefix: Prefix,
 ) -> Result<Vec<Coin>, WalletError> {
-    let address = |script: &ScriptPublicKey| {
-        extract_script_pub_key_address(script, prefix).map_err(|error| WalletError::Address {
-            script: Box::new(script.clone()),
-            reason: error.to_string(),
-        })
-    };
-    let addresses = scripts.iter().map(address).collect::<Result<Vec<_>, _>>()?;
+    let addresses = scripts.iter().map(|script| address(script, prefix)).collect::<Result<Vec<_>, _>>()?;
     let listed = rpc.get_utxos_by_addresses(addresses).await.map_err(unanswered("get_utxos_by_addresses"))?;
     let coin =
         |it: RpcUtxosByAddressesEntry| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() };
