@@ -16,7 +16,8 @@
 //! restart sends the events of the event log and continues from its tip.
 //!
 //! The pipeline's progress says what is final. The thread drops final blocks from memory, and compacts the event log there. Below
-//! the snapshot that the next process begins with, it cuts the event log off.
+//! the snapshot that the next process begins with, it cuts the event log off. Where the disk has no room for that, the next process
+//! passes over what lies below, and cuts it off once there is room.
 //!
 //! # Failures
 //!
@@ -47,7 +48,7 @@ use reprise_chain::source::{
 use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::anchor::AnchorDepth;
-use reprise_model::block::{ChainRoot, ObservedSettlement};
+use reprise_model::block::{ChainBlock, ChainRoot, ObservedSettlement};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest};
 use tokio::runtime::Runtime;
@@ -346,7 +347,13 @@ impl Prepared {
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::default());
         let until_idle = options.until_idle;
-        let first = options.snapshot.as_ref().map_or(0, |snapshot| snapshot.checkpoint.0);
+        let begins = options.snapshot.as_ref().map(|snapshot| (snapshot.block.clone(), snapshot.checkpoint));
+        let snapshot = begins.as_ref().map_or(Checkpoint(0), |(_, checkpoint)| *checkpoint);
+        let logged_from = event_log.as_ref().map_or(snapshot, EventLog::checkpoint);
+        if logged_from < snapshot {
+            *shared.begins() = begins;
+        }
+        let first = logged_from.0;
         let following = FollowLoop {
             options,
             follower,
@@ -491,9 +498,13 @@ pub fn followed(
         kept => kept?.flatten(),
     };
     if let Some(mut event_log) = kept {
-        // An earlier process moved the beginning up, and had no time to cut the log.
+        // An earlier process moved the beginning up, and had no time or no room to cut the log.
         if let Some(snapshot) = &options.snapshot {
-            event_log.begin_at(snapshot.block.clone(), snapshot.checkpoint)?;
+            match event_log.begin_at(snapshot.block.clone(), snapshot.checkpoint) {
+                // It is cut once there is room, and until then what lies below is passed over.
+                Err(full) if full.is_full() => tracing::warn!("{full}; the event log stays as it was"),
+                cut => drop(cut?),
+            }
         }
         return Ok((resumed(options, &event_log)?, Some(event_log)));
     }
@@ -520,21 +531,89 @@ fn resumed(options: &Options, event_log: &EventLog) -> Result<Follower, LiveErro
     if options.from.is_some_and(|from| from != head.root.metadata.block_hash) {
         return Err(other("another first block"));
     }
-    let begins = options.snapshot.as_ref().map(|snapshot| (&snapshot.block, snapshot.checkpoint));
-    if begins.is_some_and(|begins| begins != (&head.root, event_log.checkpoint())) {
-        return Err(other("another first block than the snapshot's"));
-    }
-    if begins.is_none() && event_log.checkpoint() > Checkpoint(0) {
-        return Err(LiveError::NoSnapshot { path: event_log.path().display().to_string() });
-    }
+    let root = match &options.snapshot {
+        Some(SnapshotStart { block, checkpoint, .. }) => {
+            let begins = (block, *checkpoint) == (&head.root, event_log.checkpoint());
+            // Or it lies further up, where the log could not be cut.
+            let above = *checkpoint > event_log.checkpoint() && event_log.has(&block.metadata.block_hash)?;
+            if !begins && !above {
+                return Err(other("another first block than the snapshot's"));
+            }
+            block
+        }
+        None if event_log.checkpoint() > Checkpoint(0) => {
+            return Err(LiveError::NoSnapshot { path: event_log.path().display().to_string() });
+        }
+        None => &head.root,
+    };
     let network: NetworkId = head.network.parse().map_err(|_| other("a network that is unknown here"))?;
     let (height, base) = (event_log.compacted(), event_log.base());
     let window = options.finality_depth.unwrap_or_else(|| Track::window(network));
     let active = event_log.last_active();
     let track = Track::above(height, head.lane.key, window, base, active).map_err(FollowError::from)?;
-    let mut follower = Follower::at(head.clone(), track);
+    let mut follower = Follower::at(Recording { root: root.clone(), ..head.clone() }, track);
     follower.set_confirmations(options.confirmations);
     Ok(follower)
+}
+
+/// What the pipeline takes of an event log: the part above the block that it begins with, which is final. The log reaches further
+/// down where it could not be cut.
+struct Above {
+    block: BlockHash,
+    /// Whether what comes next lies above the block.
+    is_reached: bool,
+    /// How many events come before the one that adds the block for good, if an event does.
+    before: Option<usize>,
+}
+
+impl Above {
+    fn of(event_log: &EventLog, block: BlockHash) -> Result<Self, LogError> {
+        let is_reached = event_log.head().root.metadata.block_hash == block;
+        let mut above = Self { block, is_reached, before: None };
+        if is_reached {
+            return Ok(above);
+        }
+        for (number, event) in event_log.events().enumerate() {
+            let event = event?;
+            if event.removed.contains(&block) {
+                above.before = None;
+            }
+            if above.position(&event.added).is_some() {
+                above.before = Some(number);
+            }
+        }
+        Ok(above)
+    }
+
+    fn position(&self, blocks: &[ChainBlock]) -> Option<usize> {
+        blocks.iter().position(|it| it.metadata.block_hash == self.block)
+    }
+
+    /// The part of the next blocks of the compacted part.
+    fn of_run(&mut self, mut run: Vec<ChainBlock>) -> Vec<ChainBlock> {
+        if self.is_reached {
+            return run;
+        }
+        let Some(at) = self.position(&run) else { return vec![] };
+        self.is_reached = true;
+        run.split_off(at + 1)
+    }
+
+    /// The part of the next event.
+    fn of_event(&mut self, event: SourceEvent) -> SourceEvent {
+        if self.is_reached {
+            return event;
+        }
+        let nothing = SourceEvent { removed: vec![], added: vec![] };
+        match self.before.as_mut() {
+            Some(0) => SourceEvent { added: self.of_run(event.added), ..nothing },
+            Some(before) => {
+                *before -= 1;
+                nothing
+            }
+            None => nothing,
+        }
+    }
 }
 
 /// The block to follow the lane's covenant from, for a data directory that does not know it. `rules` gives the covenant's
@@ -685,17 +764,21 @@ impl FollowLoop {
         shared.ready.get().inspect(|ready| ready());
     }
 
-    /// Sends the events of the event log.
+    /// Sends the events of the event log, above the block that the pipeline begins with.
     fn replay(&mut self) -> Result<(), Interruption> {
         let Some(event_log) = &self.event_log else { return Ok(()) };
-        let tell = |event| {
+        let mut above = Above::of(event_log, self.follower.head().root.metadata.block_hash)?;
+        let tell = |event: SourceEvent| {
+            if event.removed.is_empty() && event.added.is_empty() {
+                return Ok(());
+            }
             let sent = send(&self.messages, &self.shared, Message::Event(event));
             self.shared.mark_not_asked();
             sent
         };
         // This part was checked before it was compacted.
         for run in event_log.settled() {
-            tell(SourceEvent { removed: vec![], added: run? })?;
+            tell(SourceEvent { removed: vec![], added: above.of_run(run?) })?;
         }
         for event in event_log.events() {
             let event = event?;
@@ -706,6 +789,7 @@ impl FollowLoop {
                 ))
             };
             self.follower.resume(&event).map_err(refused)?;
+            let event = above.of_event(event);
             self.shared.delivered(&event);
             tell(event)?;
         }

@@ -1,15 +1,18 @@
 //! A live source whose node is away: the events of the event log, and the event logs that it refuses.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, slice, thread};
+use std::{fs, io, slice, thread};
 
 use reprise_chain::event::SourceEvent;
 use reprise_chain::event_log::EventLog;
 use reprise_chain::source::{ChainSource, Poll, Progress};
 use reprise_disk::data_dir::{DataDir, LockedPath};
+use reprise_disk::medium::{FileSystem, Medium, MediumFile, Opening};
 use reprise_kaspa::covenant::State;
-use reprise_kaspa::live::{LiveError, LiveL1, Options, SnapshotStart};
+use reprise_kaspa::live::{LiveError, LiveL1, Options, Prepared, SnapshotStart};
 use reprise_model::block::{ChainBlock, ChainBlockMetadata, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest};
@@ -210,6 +213,90 @@ fn the_event_log_is_cut_below_the_snapshot_that_the_next_process_begins_with_whi
         let after = sent(from_snapshot(&begins, checkpoint), &place, BLOCKS - cut_at, progress, None);
         assert_eq!(after, before[cut_at..]);
         assert_eq!(EventLog::open(place.clone()).unwrap().unwrap().head().root, begins);
+    }
+}
+
+/// A file system without room for a second event log beside the first, while it is full.
+struct Full {
+    is_full: AtomicBool,
+    disk: FileSystem,
+}
+
+impl Medium for Full {
+    fn open(&self, path: &Path, opening: Opening) -> io::Result<Arc<dyn MediumFile>> {
+        self.disk.open(path, opening)
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        self.disk.make_directory(path)
+    }
+
+    fn is_directory(&self, path: &Path) -> io::Result<bool> {
+        self.disk.is_directory(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        self.disk.sync_directory(directory)
+    }
+
+    fn free(&self, directory: &Path) -> io::Result<u64> {
+        if self.is_full.load(Ordering::Relaxed) { Ok(0) } else { self.disk.free(directory) }
+    }
+}
+
+#[test]
+fn an_event_log_that_the_disk_has_no_room_to_cut_is_followed_above_the_snapshot_and_cut_once_there_is_room() {
+    let progress = Progress { finalized: Checkpoint(1_150), ..Progress::default() };
+    // Among the events, in the compacted part, and at its end.
+    for (cut_at, compacts) in [(600, false), (600, true), (1_150, true), (1_170, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Full { is_full: AtomicBool::new(false), disk: FileSystem });
+        let data_dir = DataDir::lock_on(disk.clone(), dir.path()).unwrap();
+        let place = data_dir.event_log(&PinsDigest([1; 32]));
+        let events = long(&place);
+        let ChainBlock { metadata, lane_proof, .. } = events[cut_at - 1].added[0].clone();
+        let (begins, checkpoint) = (ChainRoot { metadata, lane_proof }, Checkpoint(cut_at as u64));
+        if compacts {
+            sent(options(), &place, BLOCKS, progress, None);
+        }
+        let before = sent(options(), &place, BLOCKS, Progress::default(), None);
+        disk.is_full.store(true, Ordering::Relaxed);
+        let size = fs::metadata(place.path()).unwrap().len();
+        let starts = || sent(from_snapshot(&begins, checkpoint), &place, BLOCKS - cut_at, progress, None);
+        assert_eq!(starts(), before[cut_at..], "{cut_at} {compacts}");
+        assert_eq!(fs::metadata(place.path()).unwrap().len(), size, "nothing is cut");
+        // Of another chain it is refused all the same.
+        let other = ChainRoot { metadata: fake::chain(&[(99, &[])])[0].metadata, lane_proof: None };
+        let refused = LiveL1::open(from_snapshot(&other, checkpoint), Some(place.clone()));
+        assert!(matches!(refused, Err(LiveError::Other { .. })));
+        // There is room while it runs.
+        let prepared = Prepared::new(from_snapshot(&begins, checkpoint), Some(place.clone())).unwrap();
+        assert_eq!(prepared.head().root, begins);
+        disk.is_full.store(false, Ordering::Relaxed);
+        let mut live = prepared.start().unwrap();
+        let mut left = BLOCKS - cut_at;
+        while left > 0 {
+            match live.poll(progress).unwrap() {
+                Poll::Event(event) => left -= event.added.len(),
+                Poll::Pending => thread::yield_now(),
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(live);
+        assert_eq!(EventLog::open(place.clone()).unwrap().unwrap().head().root, begins);
+        assert_eq!(starts(), before[cut_at..], "{cut_at} {compacts}");
     }
 }
 
