@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reprise_chain::dev::DevChain;
 use reprise_chain::overlay::{Overlay, OverlayError};
@@ -22,6 +23,7 @@ use reprise_node::pipeline::RunError;
 use reprise_node::violation::Violation;
 use reprise_node::wire::Deployment;
 use reprise_node::workload::Workload;
+use reprise_prover::timeouts::CEILING;
 use serde::Serialize;
 
 use crate::checks::{Counts, lock};
@@ -36,7 +38,7 @@ use crate::vault::Books;
 use reprise_node::rng::Rng;
 
 /// How long a world without faults may go on without a proof or a settlement while something is not settled, in
-/// microseconds: longer than any timeout, wait or deadline that is drawn.
+/// microseconds, at least: longer than any wait or deadline that is drawn.
 const STANDSTILL_US: u64 = 300_000_000;
 
 /// Every so many blocks, a watched world says how far it has come.
@@ -465,9 +467,12 @@ impl World {
         if reached != self.reached.0 {
             self.reached = (reached, self.now_us);
         }
-        // Bundles close after so many blocks.
+        // Bundles close after so many blocks. A proof that hangs after slow ones counts as hung late, and its device may rest then.
         let closing = self.scenario.rule.deadline_score.saturating_mul(2).max(60);
-        let patience = STANDSTILL_US.max(self.scenario.block_us * closing);
+        let policy = &self.scenario.tuning.engine;
+        let hung = policy.timeout.iter().max().map_or(Duration::ZERO, |timeout| *timeout * CEILING);
+        let hung = (hung + policy.breaker.suspension.max).as_micros() as u64;
+        let patience = STANDSTILL_US.max(self.scenario.block_us * closing).max(hung);
         self.calm && self.now_us > self.reached.1 + patience
     }
 
