@@ -392,6 +392,14 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure
         }
     }
     rows.sort_by_key(|(at, ..)| at.key());
+    if let Some(statement) = filter.block.map(|block| StatementId(block.0))
+        && rows.is_empty()
+        && store.contains(&statement)?
+    {
+        return Err(Failure::usage(format!(
+            "PLACE {text}: that is a statement, and no place: `reprise receipts show {statement}` tells where it is used"
+        )));
+    }
     if json {
         let rows = rows.iter().map(|(at, id, diverged)| {
             json!({ "place": place(at), "statement": id.to_string(), "diverged": diverged })
@@ -400,14 +408,7 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure
         return Ok(Exit::Done);
     }
     if rows.is_empty() {
-        let known = if entries.is_empty() { store.list(&Filter::default())? } else { entries.clone() };
-        if let Some(statement) = known.iter().find(|it| filter.block.is_some_and(|b| b.0 == it.id.digest().0))
-        {
-            return Err(Failure::usage(format!(
-                "PLACE {text}: that is a statement, and no place: `reprise receipts show {}` tells where it is used",
-                statement.id
-            )));
-        }
+        let known = store.list(&Filter::default())?;
         let highest = known.iter().flat_map(|it| &it.coordinates).map(|at| at.checkpoint).max();
         let highest = highest
             .map_or_else(String::new, |at| format!(" (the highest checkpoint of a stored one is {at})"));

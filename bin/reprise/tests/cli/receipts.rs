@@ -166,10 +166,13 @@ fn why_of_a_statement_without_its_prefix_is_refused() {
     let dir = recorded();
     let listed = json(dir.path(), &["receipts", "ls"]);
     let id = listed[0]["id"].as_str().unwrap();
-    let output = reprise(dir.path(), &["receipts", "why", id.trim_start_matches("stm:")]);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{error}");
-    assert!(error.contains(&format!("reprise receipts show {id}")), "{error}");
+    for form in [&[][..], &["--json"]] {
+        let args = ["receipts", "why", id.trim_start_matches("stm:")];
+        let output = reprise(dir.path(), &[&args[..], form].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(&format!("reprise receipts show {id}")), "{error}");
+    }
 }
 
 #[test]
