@@ -87,20 +87,18 @@ struct Entry {
 struct Snapshots(Vec<Entry>);
 
 impl Snapshots {
-    /// What the directory holds. Which settlements the chain shows, it has still to say.
-    fn read(dir: &DataDir, pins: &PinsDigest) -> io::Result<Self> {
+    /// What the directory holds, the newest first. Which settlements the chain shows, it has still to say.
+    fn read(dir: &DataDir, pins: &PinsDigest, kept: &[(Checkpoint, PathBuf)]) -> Self {
         let medium = dir.medium();
         let head = |path: &Path| Some(snapshot::open_on(medium.as_ref(), path).ok()?.head().clone());
         let origin = dir.origin(pins);
         let begins = origin.exists().then(|| head(origin.path())).flatten().map(|head| head.checkpoint);
-        let mut found = kept(medium.as_ref(), &dir.snapshots(), pins)?;
-        found.reverse();
-        let entry = |(checkpoint, path): (Checkpoint, PathBuf)| {
-            let end_block = head(&path)?.block.metadata.block_hash;
-            let may_begin = begins.is_none_or(|begins| checkpoint > begins);
-            Some(Entry { path, end_block, may_begin, carrier: None })
+        let entry = |(checkpoint, path): &(Checkpoint, PathBuf)| {
+            let end_block = head(path)?.block.metadata.block_hash;
+            let may_begin = begins.is_none_or(|begins| *checkpoint > begins);
+            Some(Entry { path: path.clone(), end_block, may_begin, carrier: None })
         };
-        Ok(Self(found.into_iter().filter_map(entry).collect()))
+        Self(kept.iter().rev().filter_map(entry).collect())
     }
 
     /// The chain changed. Returns the snapshot that the next process begins with from now on, if that changes.
@@ -167,13 +165,12 @@ impl Keeper {
         every: u64,
     ) -> io::Result<Self> {
         let pins = identity.pins.digest(hasher.as_ref());
-        let newest = kept(dir.medium().as_ref(), &dir.snapshots(), &pins);
-        let newest = newest.ok().and_then(|kept| kept.first().map(|it| it.0));
-        let due = newest.map_or(0, |Checkpoint(newest)| newest.saturating_add(every));
-        let snapshots = Snapshots::read(&dir, &pins).unwrap_or_else(|error| {
+        let kept = kept(dir.medium().as_ref(), &dir.snapshots(), &pins).unwrap_or_else(|error| {
             tracing::warn!("{}: cannot be read: {error}", dir.snapshots().display());
-            Snapshots::default()
+            vec![]
         });
+        let due = kept.first().map_or(0, |(Checkpoint(newest), _)| newest.saturating_add(every));
+        let snapshots = Snapshots::read(&dir, &pins, &kept);
         let (due, is_writing) = (Arc::new(AtomicU64::new(due)), Arc::new(AtomicBool::new(false)));
         let (work, inbox) = unbounded();
         let told = Arc::new(OnceLock::new());

@@ -393,7 +393,7 @@ impl Pipeline {
     /// The chain cannot be followed any further: no further proof is started, and nothing is settled.
     pub fn abandon_chain(&mut self) {
         self.is_abandoned = true;
-        self.engine.stop();
+        self.stop();
     }
 
     /// Cancels the running proofs and ignores their answers. Returns their statements.
