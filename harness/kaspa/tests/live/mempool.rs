@@ -20,12 +20,7 @@ async fn a_settlement_that_no_block_takes_is_replaced_for_a_higher_fee() {
     let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let run = start(simnet.plan(directory.path(), SETTLER, 1).unwrap()).await.unwrap();
-    simnet.deposit().await.unwrap();
-    simnet.settled(&run).await.unwrap();
-    let tip = simnet.deposit().await.unwrap();
-    simnet::wait(&run, tip).await.unwrap();
-    simnet.sent().await.unwrap();
-    let sent = simnet.in_mempool().await.unwrap();
+    let sent = one_settled_and_one_sent(&mut simnet, &run).await;
     replaced(&mut simnet, &run, &sent).await;
     simnet.settled(&run).await.unwrap();
     let report = end(run).await.unwrap();
@@ -38,12 +33,7 @@ async fn a_settlement_that_waits_since_an_earlier_run_is_replaced_by_the_next_wi
     let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let run = start(simnet.plan(directory.path(), SETTLER, 1).unwrap()).await.unwrap();
-    simnet.deposit().await.unwrap();
-    simnet.settled(&run).await.unwrap();
-    let tip = simnet.deposit().await.unwrap();
-    simnet::wait(&run, tip).await.unwrap();
-    simnet.sent().await.unwrap();
-    let sent = simnet.in_mempool().await.unwrap();
+    let sent = one_settled_and_one_sent(&mut simnet, &run).await;
     end(run).await.unwrap();
     assert_eq!(simnet.in_mempool().await.unwrap(), sent, "it waits on");
     let mut generous = simnet.plan(directory.path(), SETTLER, 1).unwrap();
@@ -54,6 +44,16 @@ async fn a_settlement_that_waits_since_an_earlier_run_is_replaced_by_the_next_wi
     assert!(!gave(&run, "node_refused"));
     let report = end(run).await.unwrap();
     assert_eq!(report.prove_calls, 0, "{report:?}");
+}
+
+/// Has one settlement land, and the next one sent. Returns what waits in the mempool.
+async fn one_settled_and_one_sent(simnet: &mut Simnet, run: &Arc<Run>) -> Vec<Hash> {
+    simnet.deposit().await.unwrap();
+    simnet.settled(run).await.unwrap();
+    let tip = simnet.deposit().await.unwrap();
+    simnet::wait(run, tip).await.unwrap();
+    simnet.sent().await.unwrap();
+    simnet.in_mempool().await.unwrap()
 }
 
 /// Mines without the mempool's transactions until another one is there in place of the one that was sent.
