@@ -15,14 +15,13 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use reprise_jobs::machine::plain;
 use reprise_model::digest::Digest;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::{Receipt, Verified, VerifiedMark};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::backend::Backend;
 use reprise_store::envelope::{self, Envelope};
-use reprise_store::provenance::{Origin, Provenance};
+use reprise_store::provenance::Provenance;
 
 use crate::input::{Input, InputError};
 use crate::objects::{Created, Objects, ObjectsError};
@@ -44,9 +43,6 @@ impl Default for Bounds {
 
 /// How many statements are kept in mind whose receipts are known to be there.
 const KNOWN_MAX: usize = 1 << 16;
-
-/// The longest name of a prover or host that is kept, in characters.
-const WORDS_MAX: usize = 120;
 
 /// What was found under a statement.
 #[derive(Debug, Clone)]
@@ -181,7 +177,7 @@ impl Shared {
             Verified::check(receipt, self.backend.as_ref())
         };
         let receipt = receipt.map_err(|error| error.to_string())?;
-        Ok(SharedReceipt { receipt, kind, provenance: imported(provenance) })
+        Ok(SharedReceipt { receipt, kind, provenance: provenance.reported() })
     }
 
     /// Writes a receipt, unless a good one is there.
@@ -277,15 +273,4 @@ pub fn input_key(id: &StatementId, digest: &Digest) -> String {
 pub(crate) fn statement_of_input(key: &str) -> Option<StatementId> {
     let hex = key.strip_prefix(INPUTS)?.split('/').next()?;
     Digest::from_hex(hex).ok().map(StatementId::from)
-}
-
-/// What somebody else says of how a receipt came to be.
-fn imported(provenance: Provenance) -> Provenance {
-    let words = |text: &str| plain(text).chars().take(WORDS_MAX).collect::<String>();
-    Provenance {
-        origin: Origin::Imported,
-        prover: words(&provenance.prover),
-        host: words(&provenance.host),
-        ..provenance
-    }
 }

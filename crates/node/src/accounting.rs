@@ -86,7 +86,8 @@ impl Accounts {
             PipelineEvent::Served { order, requests, wanted } => {
                 let (kind, block, took) = (order.kind(), order.coordinate.block_hash, self.took(&order.id));
                 let merged = u32::try_from(requests.saturating_sub(1)).unwrap_or(u32::MAX);
-                let mut entries = vec![entry(Account::SavedByMerging, kind, block, took * merged)];
+                let mut entries =
+                    vec![entry(Account::SavedByMerging, kind, block, took.saturating_mul(merged))];
                 if !wanted {
                     entries.push(entry(Account::LostToReorgs, kind, block, took));
                     self.unused.insert(order.id, block);
@@ -144,13 +145,13 @@ impl Times {
         let time = &mut self.0[entry.account as usize][entry.kind as usize];
         *time = match entry.is_taken {
             true => time.saturating_sub(entry.time),
-            false => *time + entry.time,
+            false => time.saturating_add(entry.time),
         };
     }
 
     /// The sum of an account.
     pub fn total(&self, account: Account) -> Duration {
-        self.0[account as usize].iter().sum()
+        self.0[account as usize].iter().fold(Duration::ZERO, |sum, time| sum.saturating_add(*time))
     }
 
     /// All of them, in seconds.

@@ -19,7 +19,6 @@ use reprise_model::statement::StatementId;
 
 use crate::envelope::{self, Envelope};
 use crate::port::{Filter, NewEntry, ReceiptStore, StoreError};
-use crate::provenance::Origin;
 
 /// The first bytes of every archive.
 pub const MAGIC: [u8; 8] = *b"RPRSARCH";
@@ -29,6 +28,8 @@ pub const VERSION: u16 = 2;
 const END: u8 = 0;
 const PROFILE: u8 = 1;
 const ENTRY: u8 = 2;
+/// How many of an entry's places an import takes: they are only reported, and each takes memory.
+const PLACES_MAX: usize = 4_096;
 /// The largest record that an import takes: a larger one is damage.
 const RECORD_BYTES_MAX: u64 = 256 << 20;
 
@@ -184,7 +185,7 @@ fn take(
     keys: &[u8],
     imported: &mut Imported,
 ) -> Result<(), ArchiveError> {
-    let Envelope { kind, receipt, mut provenance } = match Envelope::decode(bytes) {
+    let Envelope { kind, receipt, provenance } = match Envelope::decode(bytes) {
         Ok(envelope) => envelope,
         Err(damage) => {
             imported.refused.push((None, damage.to_string()));
@@ -192,7 +193,8 @@ fn take(
         }
     };
     let id = receipt.id();
-    let coordinates: Option<Vec<_>> = keys.chunks(Coordinate::KEY_LEN).map(Coordinate::from_key).collect();
+    let keys = keys.chunks(Coordinate::KEY_LEN).take(PLACES_MAX);
+    let coordinates: Option<Vec<_>> = keys.map(Coordinate::from_key).collect();
     let Some(coordinates) = coordinates else {
         imported.refused.push((Some(id), "a coordinate does not read".into()));
         return Ok(());
@@ -204,7 +206,7 @@ fn take(
             return Ok(());
         }
     };
-    provenance.origin = Origin::Imported;
+    let provenance = provenance.reported();
     match store.put(NewEntry { receipt, kind, provenance, coordinates }) {
         Ok(put) if put.new => imported.new += 1,
         Ok(put) if put.stored => imported.known += 1,

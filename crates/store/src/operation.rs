@@ -15,7 +15,7 @@ use crate::engine::{self, Table};
 use crate::envelope::Envelope;
 use crate::gc::Candidate;
 use crate::port::{CoordinateOutcome, Floor, PruneOutcome, PutOutcome, StoreError};
-use crate::record::{self, EntryRecord, Revocation};
+use crate::record::{self, EntryRecord, Placed, Revocation};
 use crate::staging::{SCAN_LEN, Staging};
 
 /// An entry that is ready to be written.
@@ -25,6 +25,7 @@ pub(crate) struct Ready {
     pub(crate) envelope: Vec<u8>,
     pub(crate) mark: VerifiedMark,
     pub(crate) coordinates: Vec<Coordinate>,
+    pub(crate) placed: Placed,
 }
 
 /// Stores an entry and its coordinates; an entry that is there already gains the coordinates.
@@ -52,7 +53,7 @@ pub(crate) fn put(staging: &mut Staging<'_>, ready: Ready) -> Result<PutOutcome,
     }
     let mut outcome = CoordinateOutcome::default();
     for coordinate in &ready.coordinates {
-        add_coordinate(staging, coordinate, &id, &mut outcome)?;
+        add_coordinate(staging, coordinate, &id, ready.placed, &mut outcome)?;
     }
     Ok(PutOutcome { new: !stored, stored: true, coordinates: outcome })
 }
@@ -67,7 +68,7 @@ pub(crate) fn add_coordinates(
         match staging.entry(id)? {
             None => outcome.not_stored += 1,
             Some(entry) if entry.fits(coordinate) => {
-                add_coordinate(staging, coordinate, id, &mut outcome)?;
+                add_coordinate(staging, coordinate, id, Placed::Used, &mut outcome)?;
             }
             Some(_) => {
                 let checkpoint = coordinate.checkpoint;
@@ -82,6 +83,7 @@ fn add_coordinate(
     staging: &mut Staging<'_>,
     coordinate: &Coordinate,
     id: &StatementId,
+    placed: Placed,
     outcome: &mut CoordinateOutcome,
 ) -> Result<(), StoreError> {
     if staging.is_below_floor(coordinate)? {
@@ -89,13 +91,19 @@ fn add_coordinate(
         return Ok(());
     }
     let key = record::place_key(coordinate, id);
-    if engine::undamaged(staging.has(Table::Coordinates, &key))? {
+    let known = engine::undamaged(staging.get(Table::Coordinates, &key))?;
+    if known.is_some_and(|known| Placed::read(&known) >= placed) {
         outcome.known += 1;
         return Ok(());
     }
-    let others = staging.keys(Table::Coordinates, &coordinate.key(), SCAN_LEN);
-    for other in engine::undamaged(others)? {
-        if let Some((_, other)) = record::read_place_key(&other)
+    let others = match placed {
+        Placed::Used => engine::undamaged(staging.keys(Table::Coordinates, &coordinate.key(), SCAN_LEN))?,
+        Placed::Reported => vec![],
+    };
+    for other in others.iter().filter(|other| **other != key) {
+        let of = engine::undamaged(staging.get(Table::Coordinates, other))?;
+        if of.is_some_and(|of| Placed::read(&of) == Placed::Used)
+            && let Some((_, other)) = record::read_place_key(other)
             && contradict(staging, coordinate.position.kind(), id, &other)?
         {
             outcome.diverged += 1;
@@ -107,7 +115,7 @@ fn add_coordinate(
         }
     }
     outcome.added += 1;
-    staging.set(Table::Coordinates, key, Vec::new());
+    staging.set(Table::Coordinates, key, placed.bytes());
     staging.set(Table::Backrefs, record::backref_key(coordinate, id), Vec::new());
     Ok(())
 }

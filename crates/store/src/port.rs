@@ -56,7 +56,8 @@ pub trait ReceiptStore: Send + Sync {
     ) -> Result<CoordinateOutcome, StoreError>;
 
     /// The statements used at `coordinate`. Two that [contradict](reprise_model::journal::contradict) each other are a divergence:
-    /// nondeterminism or tampering.
+    /// nondeterminism or tampering. Where none is used, those that an archive reports there: its receipts are verified, where they
+    /// were used is not, so no alarm and no answer rests on it once something is used there.
     fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError>;
 
     /// Reads one entry for a person: decoded and described, without the guarantee of

@@ -81,6 +81,29 @@ pub(crate) fn read<R: BorshDeserialize>(bytes: &[u8]) -> Option<R> {
     borsh::from_slice(fields).ok()
 }
 
+/// Who says that a statement is used at a coordinate. The greater one is believed over the smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Placed {
+    /// An archive: its receipts are verified, where they were used is not.
+    Reported,
+    /// What uses it here.
+    Used,
+}
+
+impl Placed {
+    /// The value in the coordinates table.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Used => vec![],
+            Self::Reported => vec![1],
+        }
+    }
+
+    pub(crate) fn read(value: &[u8]) -> Self {
+        if value.is_empty() { Self::Used } else { Self::Reported }
+    }
+}
+
 /// The key of a coordinate in the coordinates table.
 pub(crate) fn place_key(coordinate: &Coordinate, id: &StatementId) -> Vec<u8> {
     let mut key = coordinate.key();

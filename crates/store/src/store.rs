@@ -31,9 +31,10 @@ use crate::port::{
     Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
     ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
+use crate::provenance::Origin;
 use crate::pruner::Pruner;
 use crate::read_only::ReadOnlyEngine;
-use crate::record::{self, EntryRecord};
+use crate::record::{self, EntryRecord, Placed};
 use crate::salvage::{self, Salvaged};
 use crate::staging::Staging;
 use crate::tables::Tables;
@@ -196,7 +197,11 @@ impl Store {
         let checksum = receipt.checksum();
         let envelope = envelope::encode(kind, &receipt, &record.provenance, &checksum);
         let mark = VerifiedMark { checksum, at_ms: now_ms };
-        Ok(Ready { id, record, envelope, mark, coordinates })
+        let placed = match record.provenance.origin {
+            Origin::Imported => Placed::Reported,
+            Origin::Proved => Placed::Used,
+        };
+        Ok(Ready { id, record, envelope, mark, coordinates, placed })
     }
 }
 

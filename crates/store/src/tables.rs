@@ -15,7 +15,7 @@ use reprise_model::statement::StatementId;
 use crate::engine::{self, StorageEngine, Table};
 use crate::envelope::Envelope;
 use crate::port::{EntryDetails, Filter, Floor, QuarantineReason, Stats, StoreError, Summary};
-use crate::record::{self, EntryRecord};
+use crate::record::{self, EntryRecord, Placed};
 use crate::staging;
 
 /// How many keys a pass over a table takes at a time.
@@ -205,13 +205,15 @@ impl Tables {
         }
     }
 
-    /// The statements used at a coordinate.
+    /// The statements used at a coordinate; where none is, those that an archive reports there.
     pub(crate) fn at(&self, coordinate: &Coordinate) -> Result<Vec<StatementId>, StoreError> {
-        let mut ids = Vec::new();
-        self.each(Table::Coordinates, &coordinate.key(), &mut |key, _| {
-            ids.extend(record::read_place_key(key).map(|(_, id)| id));
+        let mut places = Vec::new();
+        self.each(Table::Coordinates, &coordinate.key(), &mut |key, value| {
+            places.extend(record::read_place_key(key).map(|(_, id)| (Placed::read(value), id)));
         })?;
-        Ok(ids)
+        let believed = places.iter().map(|(placed, _)| *placed).max();
+        places.retain(|(placed, _)| Some(*placed) == believed);
+        Ok(places.into_iter().map(|(_, id)| id).collect())
     }
 
     /// The profiles that were described.
@@ -246,7 +248,7 @@ impl Tables {
                 let kind = &mut stats.kinds[entry.kind as usize];
                 kind.count += 1;
                 kind.bytes += entry.bytes;
-                kind.proving_ms += entry.provenance.took_ms;
+                kind.proving_ms = kind.proving_ms.saturating_add(entry.provenance.took_ms);
             }
         })?;
         self.each(Table::Coordinates, &[], &mut |_, _| {

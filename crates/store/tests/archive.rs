@@ -3,8 +3,8 @@
 use reprise_model::receipt::Verified;
 use reprise_store::ReceiptStore;
 use reprise_store::archive::{ArchiveError, Exported, export, import};
-use reprise_store::port::{Filter, Floor};
-use reprise_store::provenance::Origin;
+use reprise_store::port::{Filter, Floor, NewEntry};
+use reprise_store::provenance::{Origin, Provenance};
 
 use crate::world::*;
 
@@ -37,6 +37,31 @@ fn what_is_exported_is_imported_verified_with_its_places_and_profiles() {
     assert_eq!(origin, Origin::Imported);
     let again = import(&to, verifier.as_ref(), &mut &bytes[..]).unwrap();
     assert_eq!((again.new, again.known), (0, 2));
+}
+
+#[test]
+fn what_an_archive_says_beside_its_receipts_raises_no_alarm_and_is_bounded() {
+    let from = memory();
+    let said = Provenance {
+        prover: format!("\u{1b}]0;owned\u{7}{}", "x".repeat(10_000)),
+        took_ms: u64::MAX,
+        cycles: u64::MAX,
+        ..provenance()
+    };
+    // A genuine receipt, said to be used where another is, and at ten thousand places more.
+    let places: Vec<_> = (5..10_000).map(|n| at(n, 1)).collect();
+    from.put(NewEntry { provenance: said, ..entry(1, &places) }).unwrap();
+    let to = memory();
+    to.put(entry(2, &[at(5, 1)])).unwrap();
+    import(&to, hashed().as_ref(), &mut &archive(&from).0[..]).unwrap();
+    to.put(entry(3, &[at(6, 1)])).unwrap();
+    assert_eq!(to.stats().unwrap().divergences, 0);
+    assert_eq!((to.at(&at(5, 1)).unwrap(), to.at(&at(6, 1)).unwrap()), (vec![id(2)], vec![id(3)]));
+    let kept = to.show(&id(1)).unwrap().unwrap().summary;
+    assert!(kept.coordinates.len() < 5_000, "{}", kept.coordinates.len());
+    let Provenance { prover, took_ms, cycles, .. } = kept.provenance;
+    assert!(prover.len() < 200 && !prover.chars().any(char::is_control), "{prover:?}");
+    assert!(took_ms < 1 << 32 && cycles < 1 << 49, "a sum of many fits: {took_ms} ms, {cycles} cycles");
 }
 
 #[test]

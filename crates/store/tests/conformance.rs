@@ -9,6 +9,7 @@ use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_store::ReceiptStore;
 use reprise_store::explanation::diverge;
 use reprise_store::port::{CoordinateOutcome, Filter, Floor, Lookup, MissReason, NewEntry, StoreError};
+use reprise_store::provenance::{Origin, Provenance};
 
 use crate::world::*;
 
@@ -58,6 +59,7 @@ contract! {
     a_coordinate_of_another_kind_or_program_is_refused
     two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible
     two_divisions_of_a_block_into_batches_are_no_divergence
+    what_an_archive_reports_of_a_place_is_no_divergence
     one_statement_on_two_forks_is_no_divergence
     pruning_touches_no_neighbour
     pruning_keeps_a_receipt_that_has_a_place_above_the_floor
@@ -192,6 +194,31 @@ fn two_divisions_of_a_block_into_batches_are_no_divergence(store: &dyn ReceiptSt
     assert_eq!(store.put(batch(2, 3)).unwrap().coordinates.diverged, 1, "it ends there, in another state");
     assert!(diverge(store, &used()).unwrap());
     assert_eq!(store.stats().unwrap().divergences, 1);
+}
+
+fn what_an_archive_reports_of_a_place_is_no_divergence(store: &dyn ReceiptStore) {
+    let reported = |n| {
+        let provenance = Provenance { origin: Origin::Imported, ..Provenance::default() };
+        NewEntry { provenance, ..entry(n, &[at(5, 1)]) }
+    };
+    assert_eq!(store.put(reported(1)).unwrap().coordinates.added, 1);
+    assert_eq!(store.put(reported(2)).unwrap().coordinates.diverged, 0, "two archives");
+    assert_eq!(store.at(&at(5, 1)).unwrap().len(), 2);
+    let used = store.put(entry(3, &[at(5, 1)])).unwrap().coordinates;
+    assert_eq!((used.added, used.diverged), (1, 0), "an archive and this node");
+    assert_eq!(store.at(&at(5, 1)).unwrap(), [id(3)]);
+    assert_eq!(store.put(reported(4)).unwrap().coordinates.diverged, 0, "this node and an archive");
+    assert_eq!(store.at(&at(5, 1)).unwrap(), [id(3)]);
+    assert_eq!(store.stats().unwrap().divergences, 0);
+
+    // What is used where an archive reported it is used.
+    let confirmed = store.add_coordinates(&[(at(5, 1), id(1))]).unwrap();
+    assert_eq!((confirmed.added, confirmed.diverged), (1, 1));
+    assert_eq!(store.put(reported(3)).unwrap().coordinates.known, 1, "and stays so");
+    let mut both = vec![id(1), id(3)];
+    both.sort();
+    assert_eq!(store.at(&at(5, 1)).unwrap(), both);
+    assert_eq!(store.prune_below(&PINS, Floor::at(6)).unwrap().receipts, 4, "and all of it is pruned");
 }
 
 fn one_statement_on_two_forks_is_no_divergence(store: &dyn ReceiptStore) {
