@@ -54,7 +54,7 @@ pub struct Served {
     pub(crate) views: watch::Receiver<Arc<View>>,
     pub(crate) metrics: Metrics,
     pub(crate) store: Arc<dyn ReceiptStore>,
-    pub(crate) store_reads: Semaphore,
+    pub(crate) store_reads: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) jobs: Option<Jobs>,
     pub(crate) jobs_asked: Arc<Semaphore>,
@@ -77,7 +77,8 @@ impl Served {
         streams: usize,
     ) -> Arc<Self> {
         let jobs_asked = Arc::new(Semaphore::new(JOBS_ASKED_MAX));
-        let (store_reads, streams) = (Semaphore::new(STORE_READS_MAX), Arc::new(Semaphore::new(streams)));
+        let (store_reads, streams) =
+            (Arc::new(Semaphore::new(STORE_READS_MAX)), Arc::new(Semaphore::new(streams)));
         Arc::new(Self { facts, views, metrics, store, store_reads, streams, jobs, jobs_asked })
     }
 
@@ -100,11 +101,16 @@ impl Served {
         &self,
         read: impl FnOnce(&dyn ReceiptStore) -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let Ok(_reads) = self.store_reads.try_acquire() else {
+        let Ok(turn) = self.store_reads.clone().try_acquire_owned() else {
             return Err(Problem::too_many("the receipts are being read by others: ask again in a second"));
         };
         let store = self.store.clone();
-        let read = tokio::task::spawn_blocking(move || read(store.as_ref())).await;
+        let read = tokio::task::spawn_blocking(move || {
+            // Held until the store has answered: whoever asked may be gone long before.
+            let _turn = turn;
+            read(store.as_ref())
+        });
+        let read = read.await;
         read.map_err(|_| Problem::unavailable("reading the receipts failed: the node's log says why"))
     }
 
@@ -206,6 +212,58 @@ impl Status {
             devices: view.devices.iter().cloned().collect(),
             economy: view.economy,
             connection: view.connection.as_deref().cloned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use reprise_prover::mock::{MockBackend, MockConfig};
+    use reprise_store::{Options, Store};
+
+    use super::*;
+    use crate::projection::{Projection, Window};
+    use crate::publisher::Publisher;
+
+    #[tokio::test]
+    async fn whoever_leaves_a_read_of_the_store_frees_no_room_for_another_before_it_ends() {
+        let backend = MockBackend::new(
+            MockConfig::default(),
+            Arc::new(reprise_model::hash::Blake3),
+            Arc::new(reprise_ledger::Ledger),
+        );
+        let store = Arc::new(Store::in_memory(Arc::new(backend), Options::default()).unwrap());
+        let views = Publisher::new(Projection::new(1, Window::default(), None)).views();
+        let facts = Facts {
+            version: String::new(),
+            run: String::new(),
+            l1: String::new(),
+            backend: String::new(),
+            started_ms: 0,
+            price_per_hour: None,
+            accounts: None,
+            pulse: None,
+        };
+        let served = Served::new(facts, views, Box::new(String::new), store, None, 1);
+        let all = Arc::new(Barrier::new(STORE_READS_MAX + 1));
+        let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        for _ in 0..STORE_READS_MAX {
+            let (served, all, begins) = (served.clone(), all.clone(), begins.clone());
+            let read = move |_: &dyn ReceiptStore| {
+                begins.send(()).unwrap();
+                all.wait();
+            };
+            let asked = tokio::spawn(async move { served.of_store(read).await.is_ok() });
+            begun.recv().await.unwrap();
+            asked.abort();
+            assert!(asked.await.unwrap_err().is_cancelled());
+        }
+        assert!(served.of_store(|_| ()).await.is_err(), "they read on");
+        all.wait();
+        while served.of_store(|_| ()).await.is_err() {
+            tokio::task::yield_now().await;
         }
     }
 }

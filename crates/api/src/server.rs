@@ -4,7 +4,7 @@
 //!
 //! | limited | to | refused with |
 //! |---|---|---|
-//! | connections at a time | [`Limits::connections`] | 503, closed |
+//! | connections at a time | [`Limits::connections`] | 503, closed; but the oldest is closed instead that never showed the token, where there is one |
 //! | time to send a request's head | [`Limits::head`] | closed |
 //! | size of a head | 16 KiB, 64 headers | 431 |
 //! | size of a body | [`Limits::body`] | 413 |
@@ -16,23 +16,26 @@
 //! | time without a byte of an answer being taken | [`Limits::stall`] | closed |
 //! | streams of changes at a time | [`Limits::streams`] | 429 |
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use axum::http::uri::Authority;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio_io_timeout::TimeoutStream;
 
 use crate::fleet::Trusted;
@@ -258,7 +261,7 @@ async fn listen(endpoint: Endpoint) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, %address, "nothing is served"),
     };
-    let connections = Arc::new(Semaphore::new(limits.connections));
+    let connections = Connections::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -269,16 +272,54 @@ async fn listen(endpoint: Endpoint) {
                 continue;
             }
         };
-        match connections.clone().try_acquire_owned() {
-            Ok(permit) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    connection(stream, router, limits).await;
-                    drop(permit);
-                });
-            }
-            Err(_) => refuse(stream),
+        match connections.make_room(limits.connections) {
+            true => connections.serve(stream, router.clone(), limits),
+            false => refuse(stream),
         }
+    }
+}
+
+/// The connections that are open, by number.
+#[derive(Clone, Default)]
+struct Connections(Arc<Mutex<BTreeMap<u64, Open>>>);
+
+struct Open {
+    task: AbortHandle,
+    known: Known,
+}
+
+/// Whether a request of the connection was let in by the token, where there is one.
+#[derive(Clone, Default)]
+struct Known(Arc<AtomicBool>);
+
+impl Connections {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is room for another. Of strangers, the one that came first makes room: they cannot keep out who is known.
+    fn make_room(&self, most: usize) -> bool {
+        let mut open = self.open();
+        if open.len() < most {
+            return true;
+        }
+        let stranger = open.iter().find(|(_, it)| !it.known.0.load(Ordering::Relaxed));
+        let Some(number) = stranger.map(|(number, _)| *number) else { return false };
+        open.remove(&number).into_iter().for_each(|it| it.task.abort());
+        true
+    }
+
+    fn serve(&self, stream: TcpStream, router: Router, limits: Limits) {
+        let (known, connections) = (Known::default(), self.clone());
+        let router = router.layer(Extension(known.clone()));
+        let mut open = self.open();
+        let number = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        // It finds itself there when it ends: it waits for this lock.
+        let task = tokio::spawn(async move {
+            connection(stream, router, limits).await;
+            connections.open().remove(&number);
+        });
+        open.insert(number, Open { task: task.abort_handle(), known });
     }
 }
 
@@ -398,6 +439,9 @@ async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
     // Nothing in a request can put it there.
     if guard.token.is_some() && shows_token {
         request.extensions_mut().insert(Trusted);
+    }
+    if let Some(known) = request.extensions().get::<Known>().filter(|_| shows_token) {
+        known.0.store(true, Ordering::Relaxed);
     }
     let mut response = match guard.check(&request, shows_token) {
         Err(problem) => problem.into_response(),

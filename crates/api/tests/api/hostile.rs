@@ -179,6 +179,30 @@ fn whoever_has_no_token_cannot_use_up_the_requests_of_those_who_have() {
 }
 
 #[test]
+fn strangers_keep_no_connection_from_whoever_shows_the_token() {
+    let limits = Limits { connections: 2, ..Limits::default() };
+    let node = node(limits, Some(Token::read(TOKEN).unwrap()));
+    // One asks nothing, and one asks again and again.
+    let (mut silent, mut talking) = (connect(node.address), connect(node.address));
+    talking.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut begin = [0; 12];
+    talking.read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+    let ask = format!("GET /v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    let mut known = [connect(node.address), connect(node.address)];
+    for known in &mut known {
+        known.write_all(ask.as_bytes()).unwrap();
+        known.read_exact(&mut begin).unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+    }
+    assert_eq!(rest(&mut silent), "", "it was closed");
+    rest(&mut talking);
+    // Who is known is not closed for anybody.
+    assert_eq!(status(&raw(node.address, "")), 503);
+    assert!(known[0].write_all(ask.as_bytes()).is_ok());
+}
+
+#[test]
 fn a_large_answer_and_a_stream_count_for_as_many_requests_as_they_cost() {
     // So few that the next is refused for seconds.
     let few = || node_with(Limits { rate: 20, ..Limits::default() }, None, Box::new(|| "x".repeat(16 << 20)));
