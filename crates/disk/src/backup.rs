@@ -10,7 +10,7 @@
 //! What is copied lies in a folder of its own until it is whole, and what a copy that failed had made is removed: no part of a copy
 //! is taken for one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -180,8 +180,18 @@ fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Result<(), Backup
         return Ok(());
     }
     fs::create_dir_all(to).map_err(failed("make", to))?;
-    // Segments of the receipt log have ascending names: what is moved out of an old one while it is copied is in a newer one.
-    for name in names(from)?.into_iter().filter(|name| is_kept(name)) {
+    // Segments of the receipt log have ascending names: what is moved out of an old one while it is copied is in a newer one, which may
+    // be newer than the list of names.
+    let mut listed = BTreeSet::new();
+    let mut left = VecDeque::new();
+    loop {
+        let Some(name) = left.pop_front() else {
+            left.extend(names(from)?.into_iter().filter(|name| is_kept(name) && listed.insert(name.clone())));
+            if left.is_empty() {
+                break;
+            }
+            continue;
+        };
         let (source, target) = (from.join(&name), to.join(&name));
         if source.is_dir() {
             copy_folder(&source, &target, copied)?;
