@@ -25,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) prefix: Path,
     pub(crate) shown: String,
+    /// Whether it lists in the order of names. S3 does, a directory does not.
+    pub(crate) is_ordered: bool,
 }
 
 /// Opens a place. What S3 needs beside the address (region, endpoint, credentials) is in the variables `AWS_…`.
@@ -61,7 +63,7 @@ pub(crate) fn open(
             .with_disable_bulk_delete(true)
             .with_bucket_name(bucket);
         let store = store.build().map_err(|error| wrong(error.to_string()))?;
-        return Ok(Place { store: Arc::new(store), prefix, shown: url.into() });
+        return Ok(Place { store: Arc::new(store), prefix, shown: url.into(), is_ordered: true });
     }
     if let Some((scheme, _)) = url.split_once("://")
         && scheme != "file"
@@ -76,5 +78,5 @@ pub(crate) fn open(
     let store =
         made.and_then(|()| LocalFileSystem::new_with_prefix(Directory::new(path)).map_err(|e| e.to_string()));
     let store = store.map_err(wrong)?;
-    Ok(Place { store: Arc::new(store), prefix: Path::default(), shown: path.into() })
+    Ok(Place { store: Arc::new(store), prefix: Path::default(), shown: path.into(), is_ordered: false })
 }

@@ -48,7 +48,7 @@ impl Store {
     /// In a store of the caller's.
     pub fn over(store: Arc<dyn ObjectStore>) -> Result<Self, ObjectsError> {
         let shown = store.to_string();
-        Self::in_place(Place { store, prefix: Path::default(), shown })
+        Self::in_place(Place { store, prefix: Path::default(), shown, is_ordered: false })
     }
 
     fn in_place(place: Place) -> Result<Self, ObjectsError> {
@@ -176,10 +176,17 @@ impl Objects for Store {
         }
     }
 
-    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
         let path = self.path(prefix.trim_end_matches('/'))?;
-        let listed = self.place.store.list(Some(&path)).take(limit).try_collect::<Vec<_>>();
-        let listed = self.wait(listed).map_err(|error| self.tell(&error))?;
+        let listed = match after {
+            "" => self.place.store.list(Some(&path)),
+            after => self.place.store.list_with_offset(Some(&path), &self.path(after)?),
+        };
+        let all = if self.place.is_ordered { limit } else { usize::MAX };
+        let listed = self.wait(listed.take(all).try_collect::<Vec<_>>());
+        let mut listed = listed.map_err(|error| self.tell(&error))?;
+        listed.sort_by(|a, b| a.location.cmp(&b.location));
+        listed.truncate(limit);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let within = format!("{}/", self.place.prefix);
         let age = |written_ms: i64| {

@@ -153,7 +153,7 @@ fn carries_a_fleet(store: &Arc<dyn Objects>, of_worker: &Arc<dyn Objects>) {
     stop.store(true, Ordering::Relaxed);
     assert_eq!(working.join().unwrap().proved, 5);
     assert_eq!((own.prove_calls(), far.prove_calls()), (0, 5));
-    assert_eq!(store.list("inputs/", 10).unwrap(), [], "what is finished is collected");
+    assert_eq!(store.list("inputs/", "", 10).unwrap(), [], "what is finished is collected");
 
     let receipt = Verified::check(mock().prove(&task(0)).unwrap().receipt, mock().as_ref()).unwrap();
     store.replace(&receipt_key(&receipt.id()), b"forged".to_vec()).unwrap();
@@ -168,7 +168,7 @@ fn a_directory_keeps_what_is_shared() {
     let path = dir.path().join("made/when/missing").display().to_string();
     keeps(&(Arc::new(Store::open(&path).unwrap()) as Arc<dyn Objects>), true);
     let by_url: Arc<dyn Objects> = Arc::new(Store::open(&format!("file://{path}")).unwrap());
-    assert!(!by_url.list("receipts/", 10).unwrap().is_empty(), "the same directory");
+    assert!(!by_url.list("receipts/", "", 10).unwrap().is_empty(), "the same directory");
 }
 
 #[test]

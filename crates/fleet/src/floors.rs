@@ -126,7 +126,7 @@ impl Floors {
         for (pins, floor) in own {
             // Ages are counted from this: what this machine's clock says of those of the store does not matter.
             self.announce(&pins, floor)?;
-            let condemned = self.shared.objects().list(&condemned_of(&pins), ROUND)?;
+            let condemned = self.shared.objects().list(&condemned_of(&pins), "", ROUND)?;
             if condemned.is_empty() {
                 continue;
             }
@@ -148,7 +148,7 @@ impl Floors {
     /// The lowest floor of all nodes that are not away. Nothing where this node does not find its own: the listing lags.
     fn all(&self, pins: &PinsDigest) -> Result<Option<Announced>, ObjectsError> {
         let prefix = floors_of(pins);
-        let listed = self.shared.objects().list(&prefix, ROUND)?;
+        let listed = self.shared.objects().list(&prefix, "", ROUND)?;
         let own = listed.iter().find(|it| it.key.strip_prefix(&prefix) == Some(self.node.as_str()));
         let Some(just_now) = own.map(|own| own.age) else { return Ok(None) };
         let mut lowest = Checkpoint(u64::MAX);

@@ -1,7 +1,7 @@
 //! What a node deletes of a fleet from time to time: ended jobs, their inputs, old shared receipts.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use reprise_jobs::job::State;
@@ -66,18 +66,69 @@ pub struct Household {
     pub floors: Arc<Floors>,
     /// The node's own store, which this does not keep open.
     pub own: Weak<dyn ReceiptStore>,
+    /// Where it goes on with inputs.
+    pub inputs: Sweep,
+    /// Where it goes on with receipts.
+    pub receipts: Sweep,
+}
+
+impl Household {
+    /// Nothing of it is looked at yet.
+    pub fn new(
+        queue: Option<Queue>,
+        shared: Arc<Shared>,
+        floors: Arc<Floors>,
+        own: Weak<dyn ReceiptStore>,
+    ) -> Self {
+        Self { queue, shared, floors, own, inputs: Sweep::default(), receipts: Sweep::default() }
+    }
+}
+
+/// Goes through objects, some a round. What stays keeps nothing behind it from being looked at.
+#[derive(Debug)]
+pub struct Sweep {
+    round: usize,
+    /// The last name of the round before, where there are more.
+    after: Mutex<String>,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self::of(ROUND)
+    }
+}
+
+impl Sweep {
+    /// Looks at so many a round.
+    pub fn of(round: usize) -> Self {
+        Self { round, after: Mutex::default() }
+    }
+
+    fn next(&self, shared: &Shared, prefix: &str) -> Result<Vec<Listed>, ObjectsError> {
+        let mut after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = shared.objects().list(prefix, &after, self.round)?;
+        *after = match listed.last().filter(|_| listed.len() == self.round) {
+            Some(last) => last.key.clone(),
+            None => String::new(),
+        };
+        Ok(listed)
+    }
 }
 
 /// One round. What of it fails does not keep the rest from being done; the first error is returned.
 pub fn keep(house: &Household, keeping: &Keeping) -> Result<Kept, KeepingError> {
-    let Household { queue, shared, floors, own } = house;
+    let Household { queue, shared, floors, own, .. } = house;
     let renewed = floors.renew();
     // What cannot be asked keeps what is shared.
     let has = |id: &StatementId| own.upgrade().is_none_or(|own| own.contains(id).unwrap_or(true));
     let below_floors = keeping.floor_grace.map_or(Ok(0), |grace| floors.prune(grace.max(RECEIPTS_MIN), &has));
-    let receipts = keeping.receipts.map_or(Ok(0), |age| prune_receipts(shared, age.max(RECEIPTS_MIN)));
+    let receipts = keeping.receipts.map_or(Ok(0), |age| {
+        let listed = house.receipts.next(shared, RECEIPTS)?;
+        prune_receipts(shared, listed, age.max(RECEIPTS_MIN))
+    });
     let of_jobs = queue.as_ref().map_or(Ok((0, 0)), |queue| {
-        Ok::<_, KeepingError>((collect_inputs(queue, shared, keeping.input_grace)?, queue.delete_ended()?))
+        let collected = collect_inputs(queue, shared, keeping.input_grace, &house.inputs)?;
+        Ok::<_, KeepingError>((collected, queue.delete_ended()?))
     });
     renewed?;
     let (inputs, jobs) = of_jobs?;
@@ -85,8 +136,13 @@ pub fn keep(house: &Household, keeping: &Keeping) -> Result<Kept, KeepingError> 
 }
 
 /// Deletes inputs that no job will be proved from.
-pub fn collect_inputs(queue: &Queue, shared: &Shared, grace: Duration) -> Result<u64, KeepingError> {
-    let listed = shared.objects().list(INPUTS, ROUND)?;
+pub fn collect_inputs(
+    queue: &Queue,
+    shared: &Shared,
+    grace: Duration,
+    sweep: &Sweep,
+) -> Result<u64, KeepingError> {
+    let listed = sweep.next(shared, INPUTS)?;
     let old: Vec<(StatementId, String)> = listed
         .into_iter()
         .filter(|Listed { age, .. }| *age >= grace)
@@ -112,11 +168,11 @@ pub fn collect_inputs(queue: &Queue, shared: &Shared, grace: Duration) -> Result
 }
 
 /// Deletes receipts that were shared so long ago.
-fn prune_receipts(shared: &Shared, age: Duration) -> Result<u64, KeepingError> {
+fn prune_receipts(shared: &Shared, listed: Vec<Listed>, age: Duration) -> Result<u64, KeepingError> {
     let mut pruned = 0;
     // PRUNE SAFETY: what is shared is a copy. Each node keeps the receipts that it needs in its own store until what they
     // prove is final and settled; one that still finds nothing proves it again.
-    for listed in shared.objects().list(RECEIPTS, ROUND)?.into_iter().filter(|listed| listed.age >= age) {
+    for listed in listed.into_iter().filter(|listed| listed.age >= age) {
         shared.objects().delete(&listed.key)?;
         pruned += 1;
     }

@@ -39,8 +39,9 @@ pub trait Objects: Send + Sync {
     /// Deletes an object, if it is there.
     fn delete(&self, key: &str) -> Result<(), ObjectsError>;
 
-    /// The objects whose names begin so, at most so many. One that was written just now may be missing.
-    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError>;
+    /// The objects whose names begin so, in the order of their names, those that come after a name, at most so many. One that was
+    /// written just now may be missing.
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError>;
 
     /// Where they are, for people.
     fn place(&self) -> String;
@@ -151,10 +152,11 @@ impl Objects for MemoryObjects {
         Ok(())
     }
 
-    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
         let now_ms = (self.clock)();
         let kept = self.kept();
-        let found = kept.iter().filter(|(key, _)| key.starts_with(prefix)).take(limit);
+        let sought = |key: &str| key.starts_with(prefix) && key > after;
+        let found = kept.iter().filter(|(key, _)| sought(key)).take(limit);
         let listed = |(key, (_, at_ms)): (&String, &(Vec<u8>, u64))| Listed {
             key: key.clone(),
             age: Duration::from_millis(now_ms.saturating_sub(*at_ms)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reprise_fleet::asking::{Alone, Asked, Asking, Step};
 use reprise_fleet::floors::Floors;
-use reprise_fleet::housekeeping;
+use reprise_fleet::housekeeping::{self, Sweep};
 use reprise_fleet::objects::Objects;
 use reprise_fleet::shared::{Bounds, Fetched, Shared};
 use reprise_fleet::watch::Standing;
@@ -360,7 +360,8 @@ impl SimNode {
         let own: BTreeSet<StatementId> = self.own.keys().map(|want| statements[*want].id).collect();
         let _ = self.floors.renew();
         let _ = self.floors.prune(GRACE, &|id| own.contains(id));
-        let _ = housekeeping::collect_inputs(&self.asking.queue, &self.asking.shared, GRACE);
+        let _ =
+            housekeeping::collect_inputs(&self.asking.queue, &self.asking.shared, GRACE, &Sweep::default());
         let _ = self.asking.queue.delete_ended();
     }
 }

@@ -160,8 +160,8 @@ impl Objects for Link {
         Ok(())
     }
 
-    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
-        let mut listed = self.reach()?.list(prefix, limit)?;
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
+        let mut listed = self.reach()?.list(prefix, after, limit)?;
         let (now, troubles) = (self.server.now(), self.server.troubles());
         let shown = |key: &str| troubles.since.get(key).is_none_or(|since| since + self.server.lag_ms <= now);
         listed.retain(|listed| shown(&listed.key));

@@ -60,8 +60,8 @@ impl Objects for Lagging {
     fn delete(&self, key: &str) -> Result<(), ObjectsError> {
         self.inner.delete(key)
     }
-    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
-        let mut listed = self.inner.list(prefix, limit)?;
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
+        let mut listed = self.inner.list(prefix, after, limit)?;
         let (now, since) = (self.now(), self.since.lock().unwrap());
         listed.retain(|listed| since.get(&listed.key).is_none_or(|since| now - *since >= self.lag));
         listed.iter_mut().for_each(|listed| listed.age += self.ahead);
@@ -216,7 +216,7 @@ fn a_node_condemns_what_its_store_prunes_and_announces_itself_before_it_wants_an
     }
     assert_eq!(tier.prune_below(&PINS, Floor::at(10)).unwrap().receipts, 1);
     let condemned = format!("condemned/1/{}/", PINS.digest().to_hex());
-    until(|| !ground.objects.list(&condemned, 10).unwrap().is_empty());
+    until(|| !ground.objects.list(&condemned, "", 10).unwrap().is_empty());
     ground.pass(GRACE);
     assert_eq!(floors.prune(GRACE, &|id| own.contains(id).unwrap()).unwrap(), 1);
     assert!(!ground.shares(&id(&task(1))) && ground.shares(&id(&task(2))));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprise_fleet::floors::Floors;
-use reprise_fleet::housekeeping::{self, Household, Keeping};
+use reprise_fleet::housekeeping::{self, Household, Keeping, Sweep};
 use reprise_fleet::input::Input;
 use reprise_fleet::objects::{MemoryObjects, Objects, ObjectsError};
 use reprise_fleet::shared::{Bounds, Fetched, Missing, Shared, receipt_key};
@@ -82,15 +82,17 @@ fn what_others_say_of_a_proof_is_bounded_and_plain() {
         origin: Origin::Proved,
         prover: format!("\u{1b}]0;owned\u{7}{}", "x".repeat(100_000)),
         host: "a\nb".into(),
-        took_ms: 7,
+        took_ms: u64::MAX,
+        cycles: u64::MAX,
         ..Provenance::default()
     };
     let envelope = Envelope { kind: Kind::Transaction, receipt: receipt(1).into_inner(), provenance };
     fleet.objects.replace(&receipt_key(&id(&task(1))), envelope.encode()).unwrap();
     let Fetched::Receipt(found) = found(&fleet, 1) else { panic!("it verifies") };
-    let Provenance { origin, prover, host, took_ms, .. } = found.provenance;
+    let Provenance { origin, prover, host, took_ms, cycles, .. } = found.provenance;
     assert!(prover.len() <= 120 && !prover.chars().any(char::is_control), "{prover:?}");
-    assert_eq!((origin, host.as_str(), took_ms), (Origin::Imported, "a b", 7));
+    assert_eq!((origin, host.as_str()), (Origin::Imported, "a b"));
+    assert!(took_ms < 1 << 32 && cycles < 1 << 49, "a sum of many fits: {took_ms} ms, {cycles} cycles");
 }
 
 #[test]
@@ -140,16 +142,16 @@ fn inputs_of_jobs_that_will_not_be_proved_are_collected_and_receipts_are_kept_fo
     shared.publish(&receipt(1), Kind::Transaction, &Provenance::default()).unwrap();
     let floors = Arc::new(Floors::new(shared.clone(), WorkerName::new("node").unwrap()));
     let own: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(mock(), Options::default()).unwrap());
-    let house = Household { queue: Some(queue), shared, floors, own: Arc::downgrade(&own) };
+    let (inputs, receipts) = (Sweep::of(2), Sweep::of(2));
+    let house = Household { queue: Some(queue), shared, floors, own: Arc::downgrade(&own), inputs, receipts };
     let keeping = |grace| Keeping { input_grace: grace, receipts: Some(Duration::ZERO), floor_grace: None };
     let kept = housekeeping::keep(&house, &keeping(Duration::from_secs(3600))).unwrap();
     assert_eq!(kept.inputs, 0, "somebody may be about to offer them");
-    let kept = housekeeping::keep(&house, &keeping(Duration::ZERO)).unwrap();
-    assert_eq!(
-        (kept.inputs, kept.receipts),
-        (2, 0),
-        "of the settled job and of none; no receipt is that old"
-    );
-    assert_eq!(fleet.objects.list("inputs/", 9).unwrap().len(), 2);
+    // Two objects a round: what is kept keeps nothing behind it from being found.
+    let rounds = (0..3).map(|_| housekeeping::keep(&house, &keeping(Duration::ZERO)).unwrap());
+    let kept =
+        rounds.fold((0, 0), |(inputs, receipts), kept| (inputs + kept.inputs, receipts + kept.receipts));
+    assert_eq!(kept, (2, 0), "of the settled job and of none; no receipt is that old");
+    assert_eq!(fleet.objects.list("inputs/", "", 9).unwrap().len(), 2);
     assert!(matches!(found(&fleet, 1), Fetched::Receipt(_)));
 }
