@@ -154,7 +154,11 @@ mod joined {
         wiring: &mut wire::Settings,
     ) -> Result<Joined, Failure> {
         let fleet = &settings.fleet;
-        let own: Arc<dyn Backend> = Arc::new(Bounded::new(backend, settings.proving.permits));
+        // Only who proves for others too has its devices asked from two sides.
+        let own: Arc<dyn Backend> = match fleet.jobs {
+            Some(_) => Arc::new(Bounded::new(backend, settings.proving.permits)),
+            None => backend,
+        };
         let Some(shared) = shared(settings, own.clone())? else {
             if fleet.jobs.is_some() {
                 return Err(Failure::usage(
@@ -169,8 +173,7 @@ mod joined {
         let tier = SharedTier::new(store.clone(), shared.clone()).map_err(thread)?;
         let store_behind = store;
         let store = Arc::new(tier.with_floors(floors.clone(), fleet.shared_grace.is_some()));
-        let house =
-            |queue| Household { queue, shared: shared.clone(), floors, own: Arc::downgrade(&store_behind) };
+        let house = |queue| Household::new(queue, shared.clone(), floors, Arc::downgrade(&store_behind));
         let keeping = Keeping {
             input_grace: INPUT_GRACE,
             receipts: fleet.shared_hours.map(hours),
@@ -200,6 +203,7 @@ mod joined {
             device: fleet.proof_device,
             patience: Duration::from_secs(fleet.fleet_patience),
             poll: POLL,
+            timeout: wiring.tuning.engine.timeout,
         };
         let asked = FleetBackend::new(own, queue.clone(), shared.clone(), asking).map_err(thread)?;
         // Its own devices prove for the fleet like any other's, so that a fleet of one is one.

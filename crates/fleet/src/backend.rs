@@ -16,10 +16,12 @@
 //! the node leaves it to the fleet, and asks for something else instead; if it runs, the node waits for it and stores
 //! it. A chain that returns finds either, and gives back its urgency to what still waits.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
 use reprise_jobs::Queue;
 use reprise_jobs::job::{Device, Priority, State};
 use reprise_model::digest::{ClaimDigest, ProgramId};
@@ -28,6 +30,7 @@ use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task, Wanted};
+use reprise_prover::timeouts::Timeouts;
 
 use crate::asking::{Alone, Asked, Asking, Step};
 use crate::shared::{Fetched, Shared, SharedReceipt};
@@ -46,6 +49,9 @@ pub struct Settings {
     pub patience: Duration,
     /// How often it is asked how the jobs stand, where nothing is told.
     pub poll: Duration,
+    /// How long a proof of each kind may run here at least, where the node proves itself: longer where proofs are
+    /// [measured](Timeouts) to take longer.
+    pub timeout: [Duration; Kind::COUNT],
 }
 
 /// How often whoever waits looks whether it was cancelled.
@@ -53,9 +59,10 @@ const CANCEL_POLL: Duration = Duration::from_millis(100);
 
 /// See the [module](self).
 pub struct FleetBackend {
-    asking: Asking,
+    asking: Arc<Asking>,
     watch: Watch,
     settings: Settings,
+    timeouts: Arc<Mutex<Timeouts>>,
 }
 
 impl FleetBackend {
@@ -68,7 +75,9 @@ impl FleetBackend {
     ) -> std::io::Result<Self> {
         let watch = Watch::start(queue.clone(), settings.poll)?;
         let Settings { host, memory, device, .. } = settings.clone();
-        Ok(Self { asking: Asking { own, queue, shared, host, memory, device }, watch, settings })
+        let timeouts = Arc::new(Mutex::new(Timeouts::new(settings.timeout)));
+        let asking = Arc::new(Asking { own, queue, shared, host, memory, device });
+        Ok(Self { asking, watch, settings, timeouts })
     }
 
     /// Since when the jobs cannot be reached, if they cannot.
@@ -92,7 +101,7 @@ impl FleetBackend {
     }
 
     fn by_fleet(&self, id: StatementId, task: &Task, control: &Control) -> Result<SharedReceipt, Alone> {
-        let Asking { queue, shared, .. } = &self.asking;
+        let Asking { queue, shared, .. } = self.asking.as_ref();
         if let Fetched::Receipt(found) = self.patiently(control, || Ok(shared.fetch(&id)?))? {
             return Ok(*found);
         }
@@ -151,24 +160,66 @@ impl FleetBackend {
         }
     }
 
-    /// Proves here, unless it was shared meanwhile.
+    /// Proves here, unless it was shared meanwhile. A proof that runs for too long is not waited for any more; if it ends after all,
+    /// it is shared, and answers whoever asks next.
     fn alone(&self, id: StatementId, task: &Task, control: &Control) -> Result<Proof, ProveError> {
-        let own = &self.asking.own;
         if let Ok(Fetched::Receipt(found)) = self.asking.shared.fetch(&id) {
             return Ok(taken(*found, control));
         }
-        tracing::info!("proving {} {id} here", task.witness.kind());
-        let proof = own.prove_under(task, control)?;
-        if let Ok(receipt) = Verified::check(proof.receipt.clone(), own.as_ref())
-            && receipt.id() == id
-        {
-            tracing::info!("proved {} {id} here", task.witness.kind());
-            let took = control.metered().unwrap_or_default().as_millis();
-            let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-            self.asking.tell(&receipt, task.witness.kind(), took_ms, proof.cycles);
+        control.begins();
+        let here = Arc::new(Control::on(control.device()));
+        let timeout = locked(&self.timeouts).of(task.witness.kind(), None);
+        let (asking, timeouts) = (self.asking.clone(), self.timeouts.clone());
+        let (task, under) = (task.clone(), here.clone());
+        let work =
+            move || catch_unwind(AssertUnwindSafe(|| prove_here(&asking, &timeouts, id, &task, &under)));
+        let (tell, told) = bounded(1);
+        thread::Builder::new()
+            .name("proves-alone".into())
+            .spawn(move || drop(tell.send(work())))
+            .map_err(|error| ProveError::Transient { statement: id, reason: error.to_string() })?;
+        let began = Instant::now();
+        loop {
+            if let Ok(made) = told.recv_timeout(CANCEL_POLL) {
+                here.metered().into_iter().for_each(|spent| control.meter(spent));
+                return made.unwrap_or_else(|panic| resume_unwind(panic));
+            }
+            let after = began.elapsed().saturating_sub(here.waited());
+            if after > timeout {
+                here.write_off();
+                return Err(ProveError::TimedOut { statement: id, after });
+            }
+            if control.is_cancelled() {
+                here.cancel();
+            }
         }
-        Ok(proof)
     }
+}
+
+fn locked(timeouts: &Mutex<Timeouts>) -> MutexGuard<'_, Timeouts> {
+    timeouts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Proves, and tells the fleet.
+fn prove_here(
+    asking: &Asking,
+    timeouts: &Mutex<Timeouts>,
+    id: StatementId,
+    task: &Task,
+    control: &Control,
+) -> Result<Proof, ProveError> {
+    let (own, kind, began) = (&asking.own, task.witness.kind(), Instant::now());
+    tracing::info!("proving {kind} {id} here");
+    let proof = own.prove_under(task, control)?;
+    if let Ok(receipt) = Verified::check(proof.receipt.clone(), own.as_ref())
+        && receipt.id() == id
+    {
+        tracing::info!("proved {kind} {id} here");
+        let took = control.metered().unwrap_or_else(|| began.elapsed().saturating_sub(control.waited()));
+        locked(timeouts).measure(kind, took);
+        asking.tell(&receipt, kind, u64::try_from(took.as_millis()).unwrap_or(u64::MAX), proof.cycles);
+    }
+    Ok(proof)
 }
 
 impl ClaimScheme for FleetBackend {

@@ -1,5 +1,7 @@
 //! A backend that proves so much at a time, whoever asks: a node's own devices, which serve its fleet and itself.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verifier, VerifyError};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
+use reprise_prover::workers::HANGING_MAX;
 
 /// How often whoever waits for a device looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -16,44 +19,73 @@ const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// See the [module](self).
 pub struct Bounded {
     inner: Arc<dyn Backend>,
-    free: Mutex<usize>,
+    devices: usize,
+    use_of: Mutex<Use>,
     freed: Condvar,
 }
 
+/// What the devices are used for.
+#[derive(Default)]
+struct Use {
+    /// By number, whether what has a device is written off.
+    held: BTreeMap<u64, Arc<AtomicBool>>,
+    /// What is written off and runs on beside others.
+    hanging: usize,
+    next: u64,
+}
+
 /// A device in use.
-struct Device<'b>(&'b Bounded);
+struct Device<'b> {
+    of: &'b Bounded,
+    number: u64,
+}
 
 impl Drop for Device<'_> {
     fn drop(&mut self) {
-        *self.0.free() += 1;
-        self.0.freed.notify_one();
+        let mut used = self.of.used();
+        if used.held.remove(&self.number).is_none() {
+            used.hanging -= 1;
+        }
+        self.of.freed.notify_all();
     }
 }
 
 impl Bounded {
-    /// At most so many proofs at a time.
+    /// At most so many proofs at a time, those that hang not among them: of these there are at most [`HANGING_MAX`] a device.
     pub fn new(inner: Arc<dyn Backend>, devices: usize) -> Self {
-        Self { inner, free: Mutex::new(devices.max(1)), freed: Condvar::new() }
+        Self { inner, devices: devices.max(1), use_of: Mutex::default(), freed: Condvar::new() }
     }
 
-    fn free(&self) -> MutexGuard<'_, usize> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn used(&self) -> MutexGuard<'_, Use> {
+        self.use_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A free device, once there is one; nothing where the attempt was cancelled first.
+    /// A device, once there is one; nothing where the attempt was cancelled first.
     fn device(&self, control: &Control) -> Option<Device<'_>> {
-        let mut free = self.free();
-        while *free == 0 {
+        let mut used = self.used();
+        loop {
+            let written_off = used.held.iter().find(|(_, written_off)| written_off.load(Ordering::Relaxed));
+            let written_off = written_off.map(|(number, _)| *number);
+            if let Some(number) = written_off
+                && used.hanging < HANGING_MAX * self.devices
+            {
+                used.held.remove(&number);
+                used.hanging += 1;
+            }
+            if used.held.len() < self.devices {
+                let number = used.next;
+                used.next += 1;
+                used.held.insert(number, control.written_off());
+                return Some(Device { of: self, number });
+            }
             if control.is_cancelled() {
                 return None;
             }
-            free = self
+            used = self
                 .freed
-                .wait_timeout(free, CANCEL_POLL)
-                .map_or_else(|it| it.into_inner().0, |(free, _)| free);
+                .wait_timeout(used, CANCEL_POLL)
+                .map_or_else(|it| it.into_inner().0, |(used, _)| used);
         }
-        *free -= 1;
-        Some(Device(self))
     }
 }
 

@@ -3,9 +3,9 @@
 //! One thread claims and says that it still works; one a device proves. What passes is waited for: without a database
 //! nothing is claimed and what runs goes on; a finished receipt is kept until it is shared and its completion is
 //! taken, or its lease is lost. An attempt that proves for longer than proofs of its kind may counts as hung: its lease is given
-//! up, and its device with it.
+//! up, and another thread takes its device. What it proves after all is shared. At most [`HANGING_MAX`] threads a device hang so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,7 @@ use reprise_jobs::{Queue, WorkerName};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::backend::Control;
 use reprise_prover::timeouts::Timeouts;
+use reprise_prover::workers::HANGING_MAX;
 
 use crate::agenda::Agenda;
 use crate::attempt::Prover;
@@ -125,7 +126,7 @@ pub enum WorkerError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
-    /// No device is left.
+    /// No device is left: as many threads hang as may.
     #[error("{name}: all proofs hang, the last of them of {statement}: start this machine's process again")]
     Hung {
         /// Which.
@@ -145,6 +146,8 @@ struct Running {
     control: Arc<Control>,
     proving: Arc<Proving>,
     device: usize,
+    /// The thread that proves it.
+    thread: u64,
 }
 
 /// What a device is given.
@@ -173,7 +176,7 @@ impl Proving {
 
 /// What the claiming thread is told.
 enum Mail {
-    Ended(usize, StatementId, Ended),
+    Ended(u64, StatementId, Ended),
     /// A proof was made, in time or late, and took so long.
     Measured(Kind, Duration),
     Woken,
@@ -204,19 +207,15 @@ impl Worker {
 
     /// Works until `stop` is set; then what runs is finished as far as there is time, and the rest is given back.
     pub fn run(&self, stop: &Arc<AtomicBool>) -> Result<Report, WorkerError> {
+        self.work(stop, false)
+    }
+
+    /// `lasts` says that it waits where all devices hang, until one comes back.
+    fn work(&self, stop: &Arc<AtomicBool>, lasts: bool) -> Result<Report, WorkerError> {
         let Settings { devices, poll, .. } = self.settings;
         let (tell, mail) = unbounded();
-        let mut assign: Vec<Sender<Assignment>> = vec![];
-        for device in 0..devices.max(1) {
-            let (to, from) = bounded::<Assignment>(1);
-            let (bench, tell) = (self.bench.clone(), tell.clone());
-            let work = move || run_device(device, &from, &bench, &tell);
-            thread::Builder::new()
-                .name(format!("device-{device}"))
-                .spawn(work)
-                .map_err(WorkerError::Thread)?;
-            assign.push(to);
-        }
+        let mut threads = Threads { bench: self.bench.clone(), tell: tell.clone(), next: 0 };
+        let assign = (0..devices.max(1)).map(|_| threads.start()).collect::<Result<_, _>>()?;
         let (bench, ended) = (self.bench.clone(), Arc::new(AtomicBool::new(false)));
         let (until, stopped) = (ended.clone(), stop.clone());
         let wake = move || {
@@ -232,10 +231,13 @@ impl Worker {
         let lane = Claimer {
             settings: &self.settings,
             bench: &self.bench,
+            threads,
+            lasts,
             assign,
             mail,
             running: BTreeMap::new(),
-            hung: vec![],
+            hanging: BTreeSet::new(),
+            deserted: BTreeMap::new(),
             timeouts: Timeouts::new(self.settings.timeout),
             report: Report::default(),
             said: Said::default(),
@@ -248,11 +250,11 @@ impl Worker {
     }
 
     /// The same in a process that goes on without it, and that nobody starts again for it: where the jobs refuse it, as after a change
-    /// of rights or of a table, it begins again after a pause, until they do not. It ends early only where all devices hang.
+    /// of rights or of a table, it begins again after a pause, until they do not. Where all devices hang, it waits for one of them.
     pub fn run_lastingly(&self, stop: &Arc<AtomicBool>, pause: Duration) -> Result<Report, WorkerError> {
         let mut refused = false;
         loop {
-            match self.run(stop) {
+            match self.work(stop, true) {
                 Err(error @ (WorkerError::Jobs(_) | WorkerError::Thread(_))) => {
                     if !std::mem::replace(&mut refused, true) {
                         tracing::error!(%error, "nothing is proved for the fleet here until that is mended");
@@ -272,15 +274,47 @@ impl Worker {
 /// How often a thread looks whether it is to stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
 
+/// The threads that prove, which are started as they are needed.
+struct Threads {
+    bench: Arc<Bench>,
+    tell: Sender<Mail>,
+    next: u64,
+}
+
+/// A thread that proves what it is given, until nobody can give it anything any more.
+struct DeviceThread {
+    number: u64,
+    assign: Sender<Assignment>,
+}
+
+impl Threads {
+    fn start(&mut self) -> Result<DeviceThread, WorkerError> {
+        let number = self.next;
+        self.next += 1;
+        let (assign, assigned) = bounded::<Assignment>(1);
+        let (bench, tell) = (self.bench.clone(), self.tell.clone());
+        let work = move || run_device(number, &assigned, &bench, &tell);
+        let spawned = thread::Builder::new().name(format!("device-{number}")).spawn(work);
+        spawned.map_err(WorkerError::Thread)?;
+        Ok(DeviceThread { number, assign })
+    }
+}
+
 /// The claiming thread's own.
 struct Claimer<'w> {
     settings: &'w Settings,
     bench: &'w Bench,
-    assign: Vec<Sender<Assignment>>,
+    threads: Threads,
+    /// Whether it waits where all devices hang.
+    lasts: bool,
+    /// The thread of each device.
+    assign: Vec<DeviceThread>,
     mail: Receiver<Mail>,
     running: BTreeMap<StatementId, Running>,
-    /// Devices whose attempt hangs.
-    hung: Vec<usize>,
+    /// Threads that hang, and whose place another has taken.
+    hanging: BTreeSet<u64>,
+    /// The threads that hang and whose place nobody has taken, and their devices.
+    deserted: BTreeMap<u64, usize>,
     timeouts: Timeouts,
     report: Report,
     said: Said,
@@ -324,8 +358,8 @@ impl Claimer<'_> {
                 self.agenda.looked(self.now());
             }
             match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
-                Ok(Mail::Ended(device, id, ended)) => {
-                    self.ended(device, id, ended);
+                Ok(Mail::Ended(thread, id, ended)) => {
+                    self.ended(thread, id, ended);
                     self.agenda.woken();
                 }
                 Ok(Mail::Measured(kind, took)) => self.timeouts.measure(kind, took),
@@ -352,7 +386,8 @@ impl Claimer<'_> {
 
     fn free_devices(&self) -> Vec<usize> {
         let busy = |device: &usize| self.running.values().any(|running| running.device == *device);
-        (0..self.assign.len()).filter(|device| !busy(device) && !self.hung.contains(device)).collect()
+        let deserted = |device: &usize| self.deserted.values().any(|it| it == device);
+        (0..self.assign.len()).filter(|device| !busy(device) && !deserted(device)).collect()
     }
 
     /// Claims as much as there are free devices; whether it looked.
@@ -408,11 +443,12 @@ impl Claimer<'_> {
                 control: control.clone(),
                 proving: proving.clone(),
                 device,
+                thread: self.assign[device].number,
             };
             self.running.insert(lease.id, running);
             // Its one place is empty: the device is free.
             let claimed = Claimed::new(hold, job);
-            let _ = self.assign[device].send(Assignment { claimed, control, proving });
+            let _ = self.assign[device].assign.send(Assignment { claimed, control, proving });
         }
         Ok(true)
     }
@@ -454,7 +490,7 @@ impl Claimer<'_> {
         Ok(())
     }
 
-    /// Gives up attempts that run longer than they may, and their devices.
+    /// Gives up attempts that run longer than they may. Another thread takes the device of each, as long as few hang.
     fn give_up_hung(&mut self) -> Result<(), WorkerError> {
         let timeout = |running: &Running| self.timeouts.of(running.kind, None);
         let overdue = |running: &Running| running.proving.lasting(&running.control) > timeout(running);
@@ -463,26 +499,42 @@ impl Claimer<'_> {
         for id in hung {
             let Some(running) = self.running.remove(&id) else { continue };
             running.hold.lose();
-            running.control.cancel();
+            running.control.write_off();
             self.hear(&Event::Hung(id));
             self.report.failed += 1;
-            self.hung.push(running.device);
             let after = self.timeouts.of(running.kind, None).as_secs_f64();
             let failure =
                 Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
             // Where that cannot be said, the lease runs out.
             let _ = self.bench.queue.fail(&running.hold.lease(), &failure);
-            if self.hung.len() == self.assign.len() {
+            if self.hanging.len() < HANGING_MAX * self.assign.len() {
+                self.assign[running.device] = self.threads.start()?;
+                self.hanging.insert(running.thread);
+                continue;
+            }
+            self.deserted.insert(running.thread, running.device);
+            if self.deserted.len() == self.assign.len() && !self.lasts {
                 return Err(WorkerError::Hung { name: self.settings.name.clone(), statement: id });
             }
         }
         Ok(())
     }
 
-    fn ended(&mut self, device: usize, id: StatementId, ended: Ended) {
-        if self.running.get(&id).is_none_or(|running| running.device != device) {
-            // It hung and is back.
-            self.hung.retain(|hung| *hung != device);
+    fn ended(&mut self, thread: u64, id: StatementId, ended: Ended) {
+        if self.running.get(&id).is_none_or(|running| running.thread != thread) {
+            // It hung and is back. Where nobody has taken its place, it goes on itself.
+            if self.deserted.remove(&thread).is_none()
+                && self.hanging.remove(&thread)
+                && let Some((other, device)) = self.deserted.pop_first()
+            {
+                match self.threads.start() {
+                    Ok(started) => {
+                        self.assign[device] = started;
+                        self.hanging.insert(other);
+                    }
+                    Err(_) => drop(self.deserted.insert(other, device)),
+                }
+            }
             return;
         }
         let Some(running) = self.running.remove(&id) else { return };
@@ -534,13 +586,13 @@ impl Claimer<'_> {
 /// How long a device waits before it asks again what did not answer.
 const AGAIN: Duration = Duration::from_millis(500);
 
-fn run_device(device: usize, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
+fn run_device(thread: u64, assigned: &Receiver<Assignment>, bench: &Bench, tell: &Sender<Mail>) {
     for Assignment { claimed, control, proving } in assigned {
         let id = claimed.job().id;
         let kind = claimed.job().class.kind;
         let measured = |took| drop(tell.send(Mail::Measured(kind, took)));
         let ended = carry_out(claimed, &control, &proving, bench, &measured);
-        if tell.send(Mail::Ended(device, id, ended)).is_err() {
+        if tell.send(Mail::Ended(thread, id, ended)).is_err() {
             return;
         }
     }

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use reprise_disk::data_dir::LockedPath;
@@ -82,6 +83,22 @@ pub struct Attempts {
     file: Option<File>,
 }
 
+/// The attempts, as the pipeline and the threads that prove note them.
+#[derive(Debug, Clone, Default)]
+pub struct SharedAttempts(Arc<Mutex<Attempts>>);
+
+impl SharedAttempts {
+    /// Shares them.
+    pub fn new(attempts: Attempts) -> Self {
+        Self(Arc::new(Mutex::new(attempts)))
+    }
+
+    /// Held while something is noted.
+    pub fn lock(&self) -> MutexGuard<'_, Attempts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[derive(Debug)]
 struct File {
     place: LockedPath,
@@ -126,6 +143,11 @@ impl Attempts {
     /// The statements of which there is something to tell.
     pub fn statements(&self) -> &BTreeMap<StatementId, Attempted> {
         &self.statements
+    }
+
+    /// Whether an attempt at a statement began and did not end.
+    pub fn is_running(&self, statement: &StatementId) -> bool {
+        self.running.contains_key(statement)
     }
 
     /// An attempt at a statement begins.

@@ -38,7 +38,7 @@ use reprise_settler::{Moment, Refusal, Settler};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{Floor, Lookup, NewEntry, PutOutcome, StoreError};
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, SharedAttempts};
 use crate::connection::L1Connection;
 use crate::debts::Debts;
 use crate::deferred::{Deferred, DiskError};
@@ -217,7 +217,7 @@ pub struct Pipeline {
     backend: Arc<dyn Backend>,
     watcher: Watcher,
     diagnostics: Diagnostics,
-    attempts: Attempts,
+    attempts: SharedAttempts,
     statistics: Statistics,
     deferred: Deferred,
     /// The connection to a live L1, as the source last reported it.
@@ -287,7 +287,7 @@ impl Pipeline {
             backend,
             watcher,
             diagnostics,
-            attempts: Attempts::default(),
+            attempts: SharedAttempts::default(),
             debts,
             are_debts_told: false,
             statistics: Statistics::default(),
@@ -328,7 +328,12 @@ impl Pipeline {
             let reason = attempted.given_up.then(|| attempted.to_string());
             self.engine.recall(*statement, attempted.counts(), reason);
         }
-        self.attempts = attempts;
+        self.attempts = SharedAttempts::new(attempts);
+    }
+
+    /// What notes the attempts.
+    pub(crate) fn attempts(&self) -> SharedAttempts {
+        self.attempts.clone()
     }
 
     /// Sets down to which depth the L1 answers for commitments. Settlements are then anchored again in time.
@@ -660,7 +665,7 @@ impl Pipeline {
             Message::Stored { order, result } => {
                 if let Ok(outcome) = &result {
                     self.diagnostics.remove(&order.id);
-                    self.attempts.clear(order.id);
+                    self.attempts.lock().clear(order.id);
                     self.tell(&PipelineEvent::Stored(order.clone()), context);
                     let (requests, wanted) =
                         (self.engine.requesters(&order.id) as u64, self.engine.is_wanted(&order.id));
@@ -804,7 +809,7 @@ impl Pipeline {
                         witness => witness?,
                     };
                     if !self.backend.is_remote() {
-                        self.attempts.begin(order.id, order.kind());
+                        self.attempts.lock().begin(order.id, order.kind());
                     }
                     tracing::debug!(statement = %order.id, kind = %order.kind(), device, "a proof begins");
                     self.tell(&PipelineEvent::Proving(order.clone(), device), context);
@@ -939,12 +944,14 @@ impl Pipeline {
     /// Notes that an attempt at a statement ended without a receipt, and whether the statement was given up.
     fn note_attempt(&mut self, order: &Order, last: Option<String>) {
         self.note_given_up(order);
-        if self.backend.is_remote() {
+        // Of what others prove, only what was begun here after all is counted here.
+        if self.backend.is_remote() && !self.attempts.lock().is_running(&order.id) {
             return;
         }
         let mut failures = self.engine.failures().iter();
         let given_up = failures.any(|(id, failure)| *id == order.id && failure.cost() == Cost::Expensive);
-        self.attempts.end(order.id, order.kind(), self.engine.failed(&order.id), last, given_up);
+        let failed = self.engine.failed(&order.id);
+        self.attempts.lock().end(order.id, order.kind(), failed, last, given_up);
     }
 
     fn tell(&mut self, event: &PipelineEvent, context: &mut Context<'_>) {

@@ -1,8 +1,9 @@
 //! The port to a proof system.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reprise_model::coordinate::Coordinate;
@@ -45,14 +46,25 @@ pub enum Wanted {
 }
 
 /// The state that a running attempt and its caller share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Control {
     device: usize,
     wanted: Mutex<Wanted>,
     cancelled: AtomicBool,
+    written_off: Arc<AtomicBool>,
+    begins: Option<Box<Begins>>,
     metered: AtomicBool,
     nanoseconds: AtomicU64,
     waits: Mutex<Waits>,
+}
+
+/// Is told that a proof begins in this process.
+pub type Begins = dyn Fn() + Send + Sync;
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("device", &self.device).finish_non_exhaustive()
+    }
 }
 
 /// The time in which an attempt waits for a device that others use.
@@ -74,6 +86,20 @@ impl Control {
         Self { wanted: Mutex::new(Wanted::At(place)), ..self }
     }
 
+    /// Of an attempt whose beginning somebody notes, where it does not begin at once: see [`begins`](Self::begins).
+    #[must_use]
+    pub fn noted(self, begins: Box<Begins>) -> Self {
+        Self { begins: Some(begins), ..self }
+    }
+
+    /// A [remote](Backend::is_remote) backend makes the proof in this process after all, and begins now. What ends the process from here on
+    /// ended it.
+    pub fn begins(&self) {
+        if let Some(begins) = &self.begins {
+            begins();
+        }
+    }
+
     /// Where what it proves is wanted now. Another's queue orders its work by this, and forgets what has not begun.
     pub fn wanted(&self) -> Wanted {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
@@ -93,6 +119,17 @@ impl Control {
     /// Asks the attempt to end.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks it to end, and waits for it no more: its device is another's from now on.
+    pub fn write_off(&self) {
+        self.cancel();
+        self.written_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was written off, for whoever outlives it.
+    pub fn written_off(&self) -> Arc<AtomicBool> {
+        self.written_off.clone()
     }
 
     /// Whether the attempt was asked to end. It then returns [`ProveError::Cancelled`].
@@ -209,6 +246,14 @@ pub enum ProveError {
     Cancelled {
         /// The statement.
         statement: StatementId,
+    },
+    /// It ran longer than proofs of its kind may, and is not waited for any more.
+    #[error("{statement}: the prover hangs: no proof within {} s", after.as_secs_f64())]
+    TimedOut {
+        /// The statement.
+        statement: StatementId,
+        /// How long it ran.
+        after: Duration,
     },
     /// The task cannot be proved by this backend at all.
     #[error("{statement}: this backend cannot prove it: {reason}")]

@@ -82,6 +82,7 @@ impl From<ProveError> for Failure {
     fn from(error: ProveError) -> Self {
         match error {
             ProveError::Cancelled { statement } => Self::Cancelled { statement },
+            ProveError::TimedOut { statement, after } => Self::TimedOut { statement, after },
             other => Self::Prove(other),
         }
     }

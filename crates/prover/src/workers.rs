@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use reprise_model::coordinate::Coordinate;
 use reprise_model::order::{Assumption, Order};
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::statement::StatementId;
+use reprise_model::statement::{Kind, StatementId};
 use reprise_model::witness::Witness;
 use reprise_store::ReceiptStore;
 use reprise_store::port::Lookup;
@@ -108,11 +108,15 @@ impl Shared {
 
 type Done = Arc<dyn Fn(Answer) + Send + Sync>;
 
+/// Notes that a proof of a statement begins in this process, though others were asked for it first.
+pub type Begins = dyn Fn(StatementId, Kind) + Send + Sync;
+
 /// The proving threads. Dropping them waits for the proofs that run, at most for the patience they were
 /// started with.
 pub struct Workers {
     shared: Arc<Shared>,
     backend: Arc<dyn Backend>,
+    begins: Arc<Begins>,
     done: Done,
     patience: Duration,
     /// The attempts out, by statement.
@@ -120,12 +124,14 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` threads, for as many devices; each result goes to `done`, on the thread that made it.
+    /// Starts `count` threads, for as many devices; each result goes to `done`, on the thread that made it. `begins` is told of what a
+    /// [remote](Backend::is_remote) backend proves here, before it does.
     pub fn start(
         count: usize,
         patience: Duration,
         backend: Arc<dyn Backend>,
         store: Arc<dyn ReceiptStore>,
+        begins: Arc<Begins>,
         done: impl Fn(Answer) + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let state = State {
@@ -138,14 +144,17 @@ impl Workers {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let done = Arc::new(done);
-        let workers = Self { shared, backend, done, patience, attempts: HashMap::new() };
+        let workers = Self { shared, backend, begins, done, patience, attempts: HashMap::new() };
         (0..count.max(1)).try_for_each(|device| workers.spawn(device))?;
         Ok(workers)
     }
 
     /// Gives an order to the thread of its device.
     pub fn assign(&mut self, assignment: Assignment) {
-        let control = Control::on(assignment.device).at(assignment.order.coordinate);
+        let (begins, id, kind) = (self.begins.clone(), assignment.order.id, assignment.order.kind());
+        let control = Control::on(assignment.device)
+            .at(assignment.order.coordinate)
+            .noted(Box::new(move || begins(id, kind)));
         let attempt = Arc::new(Attempt { control, ..Attempt::default() });
         self.attempts.insert(assignment.order.id, attempt.clone());
         self.shared.state().queue.push_back((assignment, attempt));
@@ -201,7 +210,7 @@ impl Workers {
     /// Writes an attempt off. Returns the device whose thread is lost with it, if one is.
     fn leave(&mut self, id: &StatementId) -> Option<usize> {
         let attempt = self.attempts.remove(id)?;
-        attempt.control.cancel();
+        attempt.control.write_off();
         let mut state = self.shared.state();
         let waiting = state.queue.len();
         state.queue.retain(|(_, other)| !Arc::ptr_eq(other, &attempt));

@@ -111,9 +111,9 @@ impl Objects for Line<MemoryObjects> {
         self.objects()?;
         self.inner.delete(key)
     }
-    fn list(&self, prefix: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<Listed>, ObjectsError> {
         self.objects()?;
-        self.inner.list(prefix, limit)
+        self.inner.list(prefix, after, limit)
     }
     fn place(&self) -> String {
         self.inner.place()
@@ -158,6 +158,12 @@ impl Fleet {
         Self { policy, ..Self::new() }
     }
 
+    /// One in which no worker rests.
+    pub(crate) fn without_rests() -> Self {
+        let policy = Policy { strikes_max: u32::MAX, ..policy() };
+        Self { policy, ..Self::new() }
+    }
+
     pub(crate) fn queue(&self) -> Queue {
         Queue::new(self.table.clone(), self.policy)
     }
@@ -175,14 +181,23 @@ impl Fleet {
 
     /// A node's backend.
     pub(crate) fn node(&self, own: &Arc<MockBackend>) -> Arc<FleetBackend> {
+        self.node_over(own.clone(), [Duration::from_secs(600); Kind::COUNT])
+    }
+
+    /// The same, which gives a proof of its own so long.
+    pub(crate) fn node_over(
+        &self,
+        backend: Arc<dyn Backend>,
+        timeout: [Duration; Kind::COUNT],
+    ) -> Arc<FleetBackend> {
         let settings = NodeSettings {
             host: "node".into(),
             memory: [0; Kind::COUNT],
             device: [None; Kind::COUNT],
             patience: Duration::ZERO,
             poll: Duration::from_millis(5),
+            timeout,
         };
-        let backend: Arc<dyn Backend> = own.clone();
         Arc::new(FleetBackend::new(backend.clone(), self.queue(), self.shared(backend), settings).unwrap())
     }
 

@@ -1,10 +1,11 @@
 //! What a node gets of its fleet, and what it does where it gets nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use reprise_fleet::bounded::Bounded;
 use reprise_fleet::shared::Fetched;
 use reprise_fleet::worker::Event;
 use reprise_jobs::Priority;
@@ -29,7 +30,7 @@ fn a_worker_proves_what_a_node_asks_for_with_what_it_relies_on_and_the_node_conf
     assert_eq!(job.state, State::Done { confirmed: true });
     assert_eq!(machine.end().proved, 1);
     // What it was proved from is gone; what is left are the two receipts.
-    let kept = reprise_fleet::objects::Objects::list(&fleet.objects, "", 100).unwrap();
+    let kept = reprise_fleet::objects::Objects::list(&fleet.objects, "", "", 100).unwrap();
     assert!(kept.iter().all(|listed| listed.key.starts_with("receipts/")), "{kept:?}");
     assert_eq!(kept.len(), 2);
 }
@@ -70,6 +71,38 @@ fn without_the_jobs_a_node_proves_itself_and_joins_again() {
     node.prove(&task(2)).unwrap();
     assert_eq!((own.prove_calls(), far.prove_calls()), (1, 1));
     machine.end();
+}
+
+#[test]
+fn a_proof_of_the_node_s_own_that_hangs_is_written_off_and_costs_no_device() {
+    let fleet = Fleet::new();
+    fleet.jobs_cut.store(true, Ordering::Relaxed);
+    let own = mock_with(MockConfig { hang_every: 2, ..MockConfig::default() });
+    let devices: Arc<dyn Backend> = Arc::new(Bounded::new(own.clone(), 1));
+    let node = fleet.node_over(devices, [Duration::from_millis(20); 3]);
+    node.prove(&task(1)).unwrap();
+    let hung = node.prove(&task(2)).unwrap_err();
+    assert!(matches!(hung, ProveError::TimedOut { statement, .. } if statement == id(&task(2))), "{hung}");
+    node.prove(&task(3)).unwrap();
+    assert_eq!(own.prove_calls(), 3);
+}
+
+#[test]
+fn what_a_node_proves_itself_it_says_before_it_begins_and_of_nothing_else() {
+    let (fleet, own, far) = (Fleet::new(), mock(), mock());
+    let (machine, node) = (fleet.worker("far", &far), fleet.node(&own));
+    let begun = Arc::new(AtomicU64::new(0));
+    let prove = |number| {
+        let (begun, own) = (begun.clone(), own.clone());
+        let begins = move || drop(begun.fetch_add(1 + own.prove_calls(), Ordering::Relaxed));
+        node.prove_under(&task(number), &Control::default().noted(Box::new(begins))).unwrap();
+    };
+    prove(1);
+    assert_eq!((begun.load(Ordering::Relaxed), own.prove_calls()), (0, 0), "the fleet proved it");
+    machine.end();
+    fleet.jobs_cut.store(true, Ordering::Relaxed);
+    prove(2);
+    assert_eq!((begun.load(Ordering::Relaxed), own.prove_calls()), (1, 1));
 }
 
 #[test]

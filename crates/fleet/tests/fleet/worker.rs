@@ -13,6 +13,7 @@ use reprise_jobs::table::Filter;
 use reprise_model::statement::{ClaimScheme, Kind};
 use reprise_prover::backend::{Backend, Control};
 use reprise_prover::mock::MockConfig;
+use reprise_prover::workers::HANGING_MAX;
 
 use crate::bench::{Fleet, Machine, id, mock, mock_with, receipt, settings, task, until};
 
@@ -97,17 +98,40 @@ fn a_worker_that_lost_its_lease_ends_the_proof_and_takes_other_work() {
 }
 
 #[test]
-fn a_proof_that_hangs_costs_its_lease_and_its_device_and_the_last_device_ends_the_worker() {
-    let (fleet, far) = (Fleet::new(), mock_with(MockConfig { hang_every: 1, ..MockConfig::default() }));
-    offer(&fleet, 0..2);
-    let timeout = [Duration::from_millis(20); 3];
-    let machine = fleet.worker_with(&far, Settings { timeout, ..settings("w") });
+fn a_proof_that_hangs_costs_its_lease_and_no_device() {
+    let (fleet, far) = (Fleet::new(), mock_with(MockConfig { hang_every: 3, ..MockConfig::default() }));
+    offer(&fleet, 0..3);
     // Hung attempts are looked for as often as the worker says that it lives.
+    let machine = fleet.worker_with(&far, Settings { timeout: SHORT, ..settings("w") });
+    machine.until(|event| matches!(event, Event::Hung(_)));
+    offer(&fleet, 3..5);
+    until(|| in_state(&fleet, StateName::Done) == 4);
+    let hung =
+        fleet.queue().list(&Filter::default()).unwrap().into_iter().find(|job| job.failures > 0).unwrap();
+    assert!(hung.reason.unwrap().contains("hangs"));
+    assert_eq!(machine.end().proved, 4);
+}
+
+#[test]
+fn a_worker_of_which_as_many_threads_hang_as_may_ends_and_one_in_a_node_waits_for_them() {
+    let fleet = Fleet::without_rests();
+    let far = mock_with(MockConfig { hang_every: 1, ..MockConfig::default() });
+    let hanging = HANGING_MAX as u8 + 1;
+    offer(&fleet, 0..hanging);
+    let machine = fleet.worker_with(&far, Settings { timeout: SHORT, ..settings("w") });
     let ended = machine.thread.join().unwrap();
     assert!(matches!(ended, Err(WorkerError::Hung { .. })), "{ended:?}");
-    let job = fleet.queue().find(&[id(&task(0))]).unwrap().remove(0);
-    assert_eq!(job.failures, 1);
-    assert!(job.reason.unwrap().contains("hangs"));
+    let failures: u32 = fleet.queue().list(&Filter::default()).unwrap().iter().map(|job| job.failures).sum();
+    assert_eq!(failures, u32::from(hanging));
+
+    offer(&fleet, hanging..2 * hanging);
+    let far = mock_with(MockConfig { hang_every: 1, ..MockConfig::default() });
+    let node = fleet.lasting_worker(&far, Settings { timeout: SHORT, ..settings("node") });
+    until(|| {
+        node.heard.lock().unwrap().iter().filter(|it| matches!(it, Event::Hung(_))).count()
+            == usize::from(hanging)
+    });
+    assert_eq!(node.end().failed, u64::from(hanging), "it ends when it is asked to");
 }
 
 /// Waits until the worker has said several times that it lives, the later times further from its claim than a lease's part. Hung

@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use reprise_ledger::Ledger;
+use reprise_model::digest::{ClaimDigest, ProgramId};
+use reprise_model::hash::Blake3;
+use reprise_model::limits::Limits;
+use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::statement::{Kind, StatementId};
+use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
 use reprise_node::pipeline::RunError;
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_planner::planner::Retention;
-use reprise_prover::backend::ProveError;
+use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::failure::Failure;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
@@ -169,6 +174,86 @@ fn a_divergence_is_given_up_at_once_with_both_journals_and_what_comes_before_it_
         assert!(home.store().show(&statement).unwrap().is_none(), "nothing is stored of it");
         assert_all_valid(&home);
     }
+}
+
+/// A backend that others prove for: it says so of what it proves itself, which is every other proof, before it begins.
+struct Remote {
+    own: Arc<MockBackend>,
+    asked: AtomicU64,
+}
+
+impl ClaimScheme for Remote {
+    fn profile(&self) -> &ProofProfile {
+        self.own.profile()
+    }
+
+    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
+        self.own.claim_digest(claim)
+    }
+}
+
+impl Verifier for Remote {
+    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
+        self.own.verify(receipt)
+    }
+}
+
+impl Backend for Remote {
+    fn name(&self) -> String {
+        self.own.name()
+    }
+
+    fn programs(&self) -> [ProgramId; Kind::COUNT] {
+        self.own.programs()
+    }
+
+    fn limits(&self) -> Limits {
+        self.own.limits()
+    }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
+
+    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
+        self.own.prove(task)
+    }
+
+    fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
+        match self.asked.fetch_add(1, Ordering::Relaxed) {
+            number if number % 2 == 0 => {
+                MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger)).prove(task)
+            }
+            _ => {
+                control.begins();
+                self.own.prove_under(task, control)
+            }
+        }
+    }
+
+    fn prove_calls(&self) -> u64 {
+        self.own.prove_calls()
+    }
+}
+
+#[test]
+fn what_a_node_of_a_fleet_proves_itself_counts_over_its_processes_and_what_others_prove_does_not() {
+    let home = Home { mock: MockConfig { diverge_every: 1, ..MockConfig::default() }, ..Home::new() };
+    let run = |home: &Home| {
+        let (own, store) = home.open();
+        let remote = Arc::new(Remote { own, asked: AtomicU64::new(0) });
+        let ended = home.try_wire_over(dev::flip(), &remote, store).unwrap().run(&never(), &mut NoopObserver);
+        (ended, remote.prove_calls())
+    };
+    let (ended, calls) = run(&home);
+    let Err(RunError::GivenUp { statement, .. }) = ended else { panic!("{ended:?}") };
+    let noted = home.attempts().statements().clone();
+    assert!(noted[&statement].given_up && noted[&statement].failed == 1, "{noted:?}");
+    assert_eq!(noted.len() as u64, calls, "only of what was proved here");
+
+    let (again, _) = run(&home);
+    let Err(RunError::GivenUp { failure, .. }) = again else { panic!("{again:?}") };
+    assert!(matches!(failure, Failure::Quarantined { .. }), "not tried again: {failure}");
 }
 
 #[test]

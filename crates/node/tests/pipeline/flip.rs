@@ -124,11 +124,11 @@ impl Home {
         Ok((self.try_wire_over(recording, &backend, store)?, backend))
     }
 
-    /// The same, over a store of the caller's.
-    pub(crate) fn try_wire_over(
+    /// The same, over a store of the caller's, and with a backend of theirs.
+    pub(crate) fn try_wire_over<B: Backend + 'static>(
         &self,
         recording: Recording,
-        backend: &Arc<MockBackend>,
+        backend: &Arc<B>,
         store: Arc<dyn ReceiptStore>,
     ) -> Result<Node, WireError> {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);

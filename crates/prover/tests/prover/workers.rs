@@ -87,11 +87,12 @@ fn the_result_of_a_written_off_attempt_is_late_and_hung_threads_do_not_accumulat
     let backend = Arc::new(Gated { mock, order: order.clone(), begun: begins, gate });
     let store = Store::over(Arc::new(MemoryEngine::default()), backend.clone(), Options::default()).unwrap();
     let (sender, answers) = mpsc::channel::<Answer>();
-    let mut workers = Workers::start(1, WITHIN, backend, Arc::new(store), move |answer| {
-        // The receiver may be gone at the end of the test.
-        let _ = sender.send(answer);
-    })
-    .unwrap();
+    let mut workers =
+        Workers::start(1, WITHIN, backend, Arc::new(store), Arc::new(|_, _| {}), move |answer| {
+            // The receiver may be gone at the end of the test.
+            let _ = sender.send(answer);
+        })
+        .unwrap();
     let witness =
         || Witness::Transaction(TransactionWitness { transaction: vec![], before: vec![], context: None });
     let assign = |workers: &mut Workers| {
