@@ -47,7 +47,7 @@ pub(crate) fn prover(settings: &Settings, systems: &ProofSystems) -> Result<Chos
 }
 
 /// The data directory, held, and the L1 to follow with this backend. The directory is not made where the chain to replay cannot be read.
-pub(crate) fn l1(
+pub(crate) fn directory_and_l1(
     settings: &Settings,
     until_idle: bool,
     chosen: &Chosen,

@@ -42,7 +42,7 @@ pub(crate) fn run(
     }
     let token = observing::check(settings)?;
     let chosen = choose::backend(settings, systems)?;
-    let (dir, l1) = choose::l1(settings, args.until_idle, &chosen)?;
+    let (dir, l1) = choose::directory_and_l1(settings, args.until_idle, &chosen)?;
     let store = choose::store(settings, &dir, systems)?;
     wiring.data_dir = Some(dir.clone());
     // It outlives the node: what it proves for others then is finished or given back.
