@@ -6,8 +6,9 @@
 //! root, pays the exits out of the [vault](vault_redeem), and leaves a claim in whose tree these leaves are zero. So a settlement
 //! does not wait for its exits, and no exit for another one.
 //!
-//! A claim to nothing any more, whose root is zero, is taken back by whoever settles next. Whoever pays an exit gains nothing: if the
-//! last one gave the claim's value, a stranger could make exits for the sake of it.
+//! A claim to nothing any more, whose root is zero, goes back into the covenant with a later settlement, and its value into the next claim
+//! or the state. Nobody gains it. If whoever pays the last exit did, a stranger could make exits for the sake of it; if whoever settles
+//! did, a stranger could copy a settlement out of the mempool, whose proof is everybody's, and add the claim.
 //!
 //! The tree is that of the RISC Zero programs, over SHA-256. Where no proof is demanded, the programs may hash in another way, and
 //! the claim is to a tree of this sort over the same exits. A tag is a domain in a 32-byte cell; `amount` has eight bytes and
@@ -58,9 +59,12 @@ use reprise_model::hash::{Domain, Hasher};
 
 use crate::script::{Script, sha256};
 
-/// The value of a claim, in sompi: two kaspa, which whoever settles takes back once its exits are paid. An output of the covenant
+/// The value of a claim, in sompi: two kaspa, which stay with the covenant once its exits are paid. An output of the covenant
 /// weighs four times its storage mass (KIP-9, KIP-20): 20,000 grams at this value, 200,000 at a tenth of it.
 pub const CLAIM_VALUE: u64 = 200_000_000;
+
+/// How many claims to nothing a settlement takes back at most: more than it leaves, so that they do not pile up, and few beside a proof.
+pub const TAKEN_BACK_MAX: usize = 2;
 
 /// The most exits that one transaction pays. What they share, 20,000 grams of the claim, is 2,500 an exit then.
 pub const EXITS_MAX: usize = 8;

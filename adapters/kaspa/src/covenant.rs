@@ -9,9 +9,10 @@
 //! 1. The payload's pins are the covenant's; its root and tip *before* are the state.
 //! 2. Its end block is on the selected chain, not too deep (`OpChainblockSeqCommit`): consensus itself refuses a
 //!    settlement of an orphaned block.
-//! 3. Exactly one output continues the covenant. It pays at least what was spent, to the script with root and tip
-//!    *after* as its state. A settlement with exits has one more, the [claim] to them. Without a proof nobody checks what it
-//!    claims.
+//! 3. Exactly one output continues the covenant, to the script with root and tip *after* as its state. A settlement with exits has
+//!    one more, the [claim] to them. Without a proof nobody checks what it claims.
+//!    What the covenant's outputs hold stays with it: the state and the claim hold at least what the state and claims to nothing held
+//!    before, and the state at least [`STATE_VALUE`]. Nobody signs a settlement, so whoever copies one could take what it left over.
 //! 4. What [`Proof`] demands.
 //!
 //! # Founding
@@ -23,9 +24,10 @@
 use kaspa_consensus_core::network::{NetworkId, NetworkType};
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_txscript::opcodes::codes::{
-    OpAuthOutputCount, OpAuthOutputIdx, OpCat, OpChainblockSeqCommit, OpData32, OpData64, OpDrop, OpDup,
-    OpElse, OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpIf, OpNumEqualVerify, OpRoll, OpSHA256,
-    OpSubstr, OpSwap, OpTrue, OpTxInputIndex, OpTxOutputAmount, OpTxOutputSpk, OpVerify, OpZkPrecompile,
+    OpAdd, OpAuthOutputCount, OpAuthOutputIdx, OpCat, OpChainblockSeqCommit, OpData32, OpData64, OpDrop,
+    OpDup, OpElse, OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual, OpIf, OpNumEqualVerify, OpRoll,
+    OpSHA256, OpSubstr, OpSwap, OpTrue, OpTxInputIndex, OpTxOutputAmount, OpTxOutputSpk, OpVerify,
+    OpZkPrecompile,
 };
 use kaspa_txscript::pay_to_script_hash_script;
 use kaspa_txscript::script_builder::ScriptBuilderError;
@@ -167,6 +169,9 @@ pub struct Rules {
     code: Vec<u8>,
 }
 
+/// What the covenant's state holds at least, in sompi: as much as a [claim] does.
+pub const STATE_VALUE: u64 = claim::CLAIM_VALUE;
+
 /// The hash function's number in the precompile: Poseidon2.
 const POSEIDON2: u8 = 1;
 
@@ -232,8 +237,14 @@ fn rules(pins: PinsDigest, proof: &Proof, length: usize) -> Result<Vec<u8>, Scri
     script.data(&[OpData64])?;
     script.payload(field::ROOT_AFTER)?.ops(&[OpCat])?.payload(field::TIP_AFTER)?.ops(&[OpCat])?;
     script.own_rules(length)?.pays_to_hash()?;
-    // … is the script of the one output that continues this one, and that output holds no less.
-    script.continuation(0)?;
+    // … is the script of the one output that continues this one.
+    script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpAuthOutputIdx, OpTxOutputSpk, OpEqualVerify])?;
+    // It holds enough, and together with the claim no less than the covenant's inputs.
+    script.ops(&[OpTxInputIndex])?.number(0)?.ops(&[OpAuthOutputIdx, OpTxOutputAmount, OpDup])?;
+    script.number(STATE_VALUE as usize)?.ops(&[OpGreaterThanOrEqual, OpVerify])?;
+    script.payload(field::EXITS)?.data(&[0; 32])?.ops(&[OpEqual, OpIf])?.number(0)?.ops(&[OpElse])?;
+    script.number(claim::CLAIM_VALUE as usize)?.ops(&[OpEndIf, OpAdd])?;
+    script.covenant_sum(1 + claim::TAKEN_BACK_MAX)?.ops(&[OpGreaterThanOrEqual, OpVerify])?;
     // Where there are exits, a second output is the claim to them.
     script.payload(field::EXITS)?.ops(&[OpDup])?.data(&[0; 32])?.ops(&[OpEqual, OpIf, OpDrop])?;
     script.ops(&[OpTxInputIndex, OpAuthOutputCount])?.number(1)?.ops(&[OpNumEqualVerify, OpElse])?;

@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use kaspa_txscript::opcodes::codes::{
-    OpAdd, OpAuthOutputIdx, OpBlake2b, OpCat, OpDup, OpEndIf, OpEqual, OpEqualVerify, OpGreaterThanOrEqual,
-    OpIf, OpLessThan, OpSize, OpSub, OpSubstr, OpSwap, OpTxInputAmount, OpTxInputCount, OpTxInputIndex,
-    OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxInputSpk, OpTxOutputAmount, OpTxOutputSpk,
-    OpTxPayloadSubstr, OpVerify, OpXor,
+    OpAdd, OpAuthOutputIdx, OpBlake2b, OpCat, OpCovInputCount, OpCovInputIdx, OpDup, OpEndIf, OpEqual,
+    OpEqualVerify, OpGreaterThan, OpGreaterThanOrEqual, OpIf, OpInputCovenantId, OpLessThan,
+    OpLessThanOrEqual, OpNip, OpOver, OpSize, OpSub, OpSubstr, OpSwap, OpTxInputAmount, OpTxInputCount,
+    OpTxInputIndex, OpTxInputScriptSigLen, OpTxInputScriptSigSubstr, OpTxInputSpk, OpTxOutputAmount,
+    OpTxOutputSpk, OpTxPayloadSubstr, OpVerify, OpXor,
 };
 use kaspa_txscript::script_builder::{ScriptBuilder, ScriptBuilderError};
 
@@ -58,6 +59,17 @@ impl Script {
             self.number(number)?.ops(&[OpTxInputAmount, OpAdd, OpEndIf, OpEndIf])?;
         }
         Ok(self)
+    }
+
+    /// Pushes what the inputs hold that spend outputs of this input's covenant, of which there may be so many.
+    pub(crate) fn covenant_sum(&mut self, most: usize) -> Result<&mut Self, ScriptBuilderError> {
+        self.ops(&[OpTxInputIndex, OpInputCovenantId, OpDup, OpCovInputCount])?.number(most)?;
+        self.ops(&[OpLessThanOrEqual, OpVerify])?.number(0)?;
+        for number in 0..most {
+            self.ops(&[OpOver, OpCovInputCount])?.number(number)?.ops(&[OpGreaterThan, OpIf, OpOver])?;
+            self.number(number)?.ops(&[OpCovInputIdx, OpTxInputAmount, OpAdd, OpEndIf])?;
+        }
+        self.ops(&[OpNip])
     }
 
     /// Checks that the top of the stack is the script of this input's covenant output `number`, and that this output

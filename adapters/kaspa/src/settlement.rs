@@ -2,14 +2,15 @@
 //!
 //! # Building
 //!
-//! Input 0 is the covenant's output; then come coins of the key that pays. Output 0 continues the covenant with its whole value; where there
+//! Input 0 is the covenant's output; claims to nothing and coins of the key that pays follow. Output 0 continues the covenant; where there
 //! are exits, output 1 is the [claim] to them; then comes the change of the key. A [`draft`] is paid for, measured and signed.
 //!
 //! # Reading
 //!
 //! A settlement is an accepted transaction that spends the script of its journal's state before, and continues the
 //! covenant with the script of its state after. Consensus ran the rules then. That the transaction was accepted is taken
-//! on the node's word.
+//! on the node's word. Where the node [does not say](crate::acceptance) which script was spent, the rules do: only out of a state can the
+//! covenant get into one, as soon as it has left its founder's key.
 
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
@@ -26,7 +27,7 @@ use reprise_model::journal::{AggregateJournal, Transition};
 
 use crate::claim::{self, ClaimStep};
 use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
-use crate::covenant::{Rules, State};
+use crate::covenant::{Rules, STATE_VALUE, State};
 use crate::draft::{self, CHANGE_MIN, Draft};
 pub use crate::draft::{BuildError, Completed, Selected};
 use crate::key::Key;
@@ -114,8 +115,8 @@ impl Settling {
         self.complete(&draft, funding, None)
     }
 
-    /// A transaction that settles, and leaves claims under these roots: one, where there are exits. It takes back claims to
-    /// nothing. `proof` is the script that pushes the proof.
+    /// A transaction that settles, and leaves claims under these roots: one, where there are exits. What it takes back of claims to
+    /// nothing goes into these and the state. `proof` is the script that pushes the proof.
     pub fn settle(
         &self,
         covenant: Coin,
@@ -128,8 +129,9 @@ impl Settling {
         let transition = &settlement.journal.transition;
         let redeem = self.rules.redeem(before(transition));
         let script = pay_to_script_hash_signature_script(redeem, proof)?;
-        let output = self.continuation(covenant.entry.amount, after(transition));
-        let mut outputs = vec![output];
+        let brought = taken_back.iter().map(|coin| coin.entry.amount).sum::<u64>() + covenant.entry.amount;
+        let kept = brought.saturating_sub(claims.len() as u64 * claim::CLAIM_VALUE);
+        let mut outputs = vec![self.continuation(kept.max(STATE_VALUE), after(transition))];
         for root in claims {
             outputs.push(self.claim(claim::CLAIM_VALUE, root)?);
         }
@@ -242,8 +244,9 @@ pub fn observed(
     let spends = transaction.inputs.iter().any(|input| {
         let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
         entry.is_some_and(|entry| {
+            let spent = entry.script_public_key.as_ref();
             entry.covenant_id == Some(covenant)
-                && entry.script_public_key.as_ref() == Some(&rules.script(before(transition)))
+                && spent.is_none_or(|script| *script == rules.script(before(transition)))
         })
     });
     let next = rules.script(after(transition));
@@ -275,7 +278,7 @@ pub fn other_pins(transaction: &RpcOptionalTransaction, covenant: Hash, rules: &
         let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
         let of_covenant = entry.filter(|entry| entry.covenant_id == Some(covenant));
         let by_script =
-            of_covenant.and_then(|entry| entry.script_public_key.as_ref()).is_some_and(is_script_hash);
+            of_covenant.is_some_and(|entry| entry.script_public_key.as_ref().is_none_or(is_script_hash));
         by_script && !input.signature_script.as_ref().is_some_and(|script| script.ends_with(claim))
     };
     let pins = journal.transition.pins;
@@ -293,7 +296,9 @@ pub(crate) fn out_of_key(
     let entries =
         transaction.inputs.iter().filter_map(|input| input.verbose_data.as_ref()?.utxo_entry.as_ref());
     let mut of_covenant = entries.filter(|entry| entry.covenant_id == Some(covenant));
-    let held = |entry: &RpcOptionalUtxoEntry| !entry.script_public_key.as_ref().is_some_and(is_script_hash);
+    let held = |entry: &RpcOptionalUtxoEntry| {
+        entry.script_public_key.as_ref().is_some_and(|script| !is_script_hash(script))
+    };
     of_covenant.any(held).then(|| continues(transaction, covenant).collect())
 }
 
@@ -307,6 +312,14 @@ pub(crate) fn spends(transaction: &RpcOptionalTransaction, covenant: Hash) -> bo
     transaction.inputs.iter().any(|input| {
         let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
         entry.is_some_and(|entry| entry.covenant_id == Some(covenant))
+    })
+}
+
+/// Whether it spends one of which the node does not say the script.
+pub(crate) fn spends_unsaid(transaction: &RpcOptionalTransaction, covenant: Hash) -> bool {
+    transaction.inputs.iter().any(|input| {
+        let entry = input.verbose_data.as_ref().and_then(|data| data.utxo_entry.as_ref());
+        entry.is_some_and(|entry| entry.covenant_id == Some(covenant) && entry.script_public_key.is_none())
     })
 }
 

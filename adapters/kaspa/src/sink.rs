@@ -100,9 +100,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long an error may last before it is told, of what is done beside settling: most pass by themselves.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many claims to nothing a settlement takes back: more than it leaves, so that they do not pile up, and few beside a proof.
-const TAKEN_BACK_MAX: usize = 2;
-
 /// How often coins are looked at to be merged.
 const MERGE_EVERY: Duration = Duration::from_secs(60);
 
@@ -752,7 +749,7 @@ impl SettleLoop {
         let script = claim::script(&Digest::ZERO).map_err(BuildError::from)?;
         let mut coins = unspent(rpc, &script, self.config.prefix).await?;
         coins.retain(|coin| coin.entry.covenant_id == id);
-        coins.truncate(TAKEN_BACK_MAX);
+        coins.truncate(claim::TAKEN_BACK_MAX);
         Ok(coins)
     }
 

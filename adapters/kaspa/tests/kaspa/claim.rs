@@ -16,7 +16,7 @@ use kaspa_txscript::{
 use proptest::prelude::*;
 use reprise_kaspa::claim::{self, CLAIM_VALUE, COINS_MAX, ClaimStep, EXITS_MAX, Opening, STEPS_MAX};
 use reprise_kaspa::coin::{Coin, Fees, Funding};
-use reprise_kaspa::covenant::{Proof, Rules, State, Succinct};
+use reprise_kaspa::covenant::{Proof, Rules, STATE_VALUE, State, Succinct};
 use reprise_kaspa::key::Key;
 use reprise_kaspa::settlement::{BuildError, Completed, Selected, Settling};
 use reprise_model::block::{ObservedClaim, ObservedSettlement};
@@ -536,6 +536,19 @@ fn settle_with(
     exits: Digest,
     claims: (&[Digest], &[Coin]),
 ) -> Result<Transaction, BuildError> {
+    settle_holding(settling, STATE, exits, claims)
+}
+
+/// What the state of the covenant holds.
+const STATE: u64 = 1_000_000_000;
+
+/// The same of a covenant whose state holds so much.
+fn settle_holding(
+    settling: &Settling,
+    held: u64,
+    exits: Digest,
+    claims: (&[Digest], &[Coin]),
+) -> Result<Transaction, BuildError> {
     let transition = Transition {
         pins: PinsDigest([6; 32]),
         root_before: Digest([10; 32]),
@@ -547,7 +560,7 @@ fn settle_with(
     let journal = AggregateJournal { transition, commitment: Commitment::Bound(END.commitment) };
     let settlement = ObservedSettlement { statement: StatementId([3; 32]), journal, end_block: END.block };
     let state = State { root: transition.root_before, tip: transition.tip_before };
-    let mut covenant = coin(1, 1_000_000_000, settling.rules.script(state));
+    let mut covenant = coin(1, held, settling.rules.script(state));
     covenant.entry.covenant_id = Some(settling.covenant);
     let coins = funding();
     settling.settle(covenant, &settlement, claims, vec![], END, Funding { coins: &coins, fees: FEES })
@@ -647,19 +660,45 @@ fn to_nothing(number: u8) -> Coin {
 }
 
 #[test]
-fn whoever_settles_takes_claims_to_nothing_back_and_nobody_else() {
+fn what_claims_to_nothing_hold_stays_with_the_covenant_whoever_copies_a_settlement() {
+    let own = NetworkId::new(NetworkType::Simnet).try_into().unwrap();
+    let rules = Rules::new(PinsDigest([6; 32]), &Proof::None(own)).unwrap();
+    let free = Settling { rules, ..settling() };
+    let (root, both) = (claim::tree(&exits()).root(), [to_nothing(30), to_nothing(31)]);
+    let state = State { root: Digest([10; 32]), tip: Digest([20; 32]) };
+    let mut covenant = coin(1, STATE, free.rules.script(state));
+    covenant.entry.covenant_id = Some(free.covenant);
+    for (claims, taken_back) in [(&[][..], &both[..]), (&[root], &both), (&[root], &[]), (&[], &[])] {
+        let exits = claims.first().copied().unwrap_or_default();
+        let settled = settle_with(&free, exits, (claims, taken_back)).unwrap();
+        let before = STATE + taken_back.len() as u64 * CLAIM_VALUE;
+        let after: u64 = settled.outputs[..=claims.len()].iter().map(|output| output.value).sum();
+        assert_eq!(after, before, "neither gained nor lost");
+        // Nobody has signed the outputs of who copies it: a sompi less is refused.
+        let taken = taken_back.iter().map(|coin| coin.entry.clone());
+        let entries: Vec<_> = std::iter::once(covenant.entry.clone()).chain(taken).collect();
+        let mut copied = settled.clone();
+        copied.inputs.truncate(entries.len());
+        run(&copied, &entries, 0).unwrap();
+        copied.outputs[0].value -= 1;
+        run(&copied, &entries, 0).unwrap_err();
+    }
+    // As often as there are exits, the next claim is paid for out of the last.
+    let recycled = settle_with(&free, root, (&[root], &both[..1])).unwrap();
+    assert_eq!(recycled.outputs[0].value, STATE);
+    // The state does not shrink below what is good for its mass: then the key adds what is missing.
+    let poor = settle_holding(&free, STATE_VALUE, root, (&[root], &[])).unwrap();
+    assert_eq!((poor.outputs[0].value, poor.outputs[1].value), (STATE_VALUE, CLAIM_VALUE));
+    let [third] = [to_nothing(32)];
+    is_refused(settle_with(&free, Digest::ZERO, (&[], &[both.clone().to_vec(), vec![third]].concat())));
+}
+
+#[test]
+fn a_claim_to_nothing_moves_beside_the_state_of_its_covenant_alone() {
     let own = NetworkId::new(NetworkType::Simnet).try_into().unwrap();
     let rules = Rules::new(PinsDigest([6; 32]), &Proof::None(own)).unwrap();
     let free = Settling { rules, ..settling() };
     let (exits, both) = (exits(), [to_nothing(30), to_nothing(31)]);
-    let root = claim::tree(&exits).root();
-    for claims in [&[][..], &[root]] {
-        let exits = claims.first().copied().unwrap_or_default();
-        let alone = settle(&free, exits, claims).unwrap();
-        let settled = settle_with(&free, exits, (claims, &both)).unwrap();
-        let of_key = |it: &Transaction| it.outputs.last().unwrap().value;
-        assert!(of_key(&settled) > of_key(&alone) + 3 * CLAIM_VALUE / 2, "the key has their value");
-    }
     // Under a proof it gets as far as the proof, which is missing here: the script of the claim itself lets it.
     let mut settled = settle_with(&free, Digest::ZERO, (&[], &both)).unwrap();
     let proven = settling();
