@@ -67,11 +67,12 @@ use reprise_model::journal::AggregateJournal;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::transaction::LaneTransaction;
 
+use crate::acceptance;
 use crate::client::{Unanswered, unanswered};
 use crate::covenant::{Rules, State};
 use crate::lane_proof::{BlockProof, LaneEntry, LaneProof};
 use crate::names;
-use crate::settlement::{self, other_pins, out_of_key};
+use crate::settlement::{self, continues, other_pins, out_of_key, spends_unsaid};
 use crate::track::{CheckError, Track};
 use crate::{RECORDER, block_hash, digest, kaspa_hash};
 
@@ -257,6 +258,15 @@ pub enum FollowError {
         /// The block that accepted the transaction.
         block: BlockHash,
     },
+    /// The node does not say which script of the covenant was spent, which may still have been its founder's.
+    #[error(
+        "{block}: the node does not say which script the covenant left, and nothing here shows that it left its founder's key before: \
+         begin another data directory, which follows the covenant from its founding"
+    )]
+    Unsaid {
+        /// The block that accepted the transaction.
+        block: BlockHash,
+    },
     /// The change does not fit the chain.
     #[error(transparent)]
     Check(#[from] CheckError),
@@ -330,7 +340,13 @@ impl Chain for Arc<dyn RpcApi> {
         let (tip, confirmations) = (Hash::from_bytes(tip.0), Some(confirmations).filter(|it| *it > 0));
         let verbosity = Some(RpcDataVerbosityLevel::Full);
         let answer = self.get_virtual_chain_from_block_v2(tip, verbosity, confirmations).await;
-        answer.map_err(unanswered("get_virtual_chain_from_block_v2"))
+        match answer.map_err(unanswered("get_virtual_chain_from_block_v2")) {
+            Err(refused) if refused.is_refusal() && !refused.is_unknown_block() => {
+                // Where that is refused too, the first refusal tells more.
+                acceptance::changes_since(self.as_ref(), tip, confirmations).await.map_err(|_| refused)
+            }
+            answer => answer,
+        }
     }
 
     async fn hashes_above(&self, block: BlockHash) -> Result<Vec<BlockHash>, Unanswered> {
@@ -464,6 +480,8 @@ pub struct Follower {
     pruning_point: Option<(BlockHash, bool)>,
     /// The rest of the node's last answer.
     page: Option<Page>,
+    /// Whether the covenant was seen outside its founder's key. From then on its rules say which scripts it has.
+    left_key: bool,
 }
 
 /// A covenant whose settlements are read.
@@ -588,7 +606,15 @@ impl Follower {
     /// A follower of the chain that `head` names, at the tip of `track`. The events of `head` are ignored.
     pub fn at(head: Recording, track: Track) -> Self {
         let head = Recording { events: vec![], ..head };
-        Self { head, track, covenant: None, confirmations: 0, pruning_point: None, page: None }
+        Self {
+            head,
+            track,
+            covenant: None,
+            confirmations: 0,
+            pruning_point: None,
+            page: None,
+            left_key: false,
+        }
     }
 
     /// From now on a block is followed only once it lies more than `confirmations` blue scores below the node's tip.
@@ -608,6 +634,12 @@ impl Follower {
             [_] => Err(FollowError::FirstState { block }),
             _ => Err(FollowError::Founding { block, outputs: scripts.len() }),
         }
+    }
+
+    /// Whether outputs of the covenant are its first state and nothing else, whatever was spent for them.
+    fn is_first_state(&self, scripts: &[Option<&ScriptPublicKey>]) -> bool {
+        let first = self.covenant.as_ref().and_then(|watched| Some(watched.rules.script(watched.first?)));
+        first.is_some_and(|first| scripts == [Some(&first)])
     }
 
     /// The network's finality depth, where its parameters are overridden.
@@ -652,6 +684,7 @@ impl Follower {
 
     /// Takes an event of the event log, checked like a new one.
     pub fn resume(&mut self, event: &SourceEvent) -> Result<(), FollowError> {
+        self.left_key |= event.added.iter().any(|block| !block.settlements.is_empty());
         Ok(self.track.apply(event)?)
     }
 
@@ -976,8 +1009,9 @@ impl Follower {
         blocks: &[PendingBlock],
         proofs: &[Option<BlockProof>],
     ) -> Result<SourceEvent, FollowError> {
-        let event = self.assemble(removed, blocks, proofs)?;
+        let (event, left_key) = self.assemble(removed, blocks, proofs)?;
         self.track.apply(&event)?;
+        self.left_key = left_key;
         if let Some(named) = blocks.last().map(|block| block_hash(block.header.pruning_point)) {
             let news = self.pruning_point.is_none_or(|(before, unsaid)| unsaid || before != named);
             self.pruning_point = Some((named, news));
@@ -990,8 +1024,9 @@ impl Follower {
         removed: &[BlockHash],
         blocks: &[PendingBlock],
         proofs: &[Option<BlockProof>],
-    ) -> Result<SourceEvent, FollowError> {
+    ) -> Result<(SourceEvent, bool), FollowError> {
         let mut parent = *self.track.without(removed)?;
+        let mut left_key = self.left_key;
         let mut added = Vec::with_capacity(blocks.len());
         for (PendingBlock { header, answer: answered, .. }, proof) in blocks.iter().zip(proofs) {
             let mut block = chain_block(header, &parent, answered, proof.as_ref(), &self.head.lane)?;
@@ -1005,6 +1040,13 @@ impl Follower {
                 }
                 if let Some(scripts) = accepted.clone().find_map(|it| out_of_key(it, *covenant)) {
                     self.check_first_state(block.metadata.block_hash, &scripts)?;
+                    left_key = true;
+                }
+                for unsaid in accepted.clone().filter(|it| spends_unsaid(it, *covenant)) {
+                    left_key |= self.is_first_state(&continues(unsaid, *covenant).collect::<Vec<_>>());
+                    if !left_key {
+                        return Err(FollowError::Unsaid { block: block.metadata.block_hash });
+                    }
                 }
                 block.claims = accepted.clone().flat_map(|it| settlement::claimed(it, *covenant)).collect();
                 let observed = accepted.filter_map(|it| settlement::observed(it, *covenant, rules));
@@ -1014,11 +1056,12 @@ impl Follower {
                     end_block,
                 };
                 block.settlements = observed.map(settlement).collect();
+                left_key |= !block.settlements.is_empty();
             }
             parent = block.metadata;
             added.push(block);
         }
-        Ok(SourceEvent { removed: removed.to_vec(), added })
+        Ok((SourceEvent { removed: removed.to_vec(), added }, left_key))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`live`] | a live node as a chain source: a thread that follows it |
 //! | [`wake`] | a notification without content: at most one is pending |
 //! | [`follower`] | a node's answers, checked and turned into chain events |
+//! | `acceptance` | what blocks accepted, put together where a node refuses to tell it |
 //! | [`root`] | the block that a covenant is followed from |
 //! | [`track`] | the chain so far, and the checks of every added block |
 //! | [`lane_proof`] | the lane in a block's sequencing commitment |
@@ -33,6 +34,7 @@
 //! | [`names`] | names of networks, lanes and accounts |
 //! | [`client`] | a connection to a node |
 
+mod acceptance;
 pub mod claim;
 pub mod client;
 pub mod coin;

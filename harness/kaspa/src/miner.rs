@@ -10,6 +10,8 @@ use kaspa_consensus_core::tx::Transaction;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{RpcRawBlock, RpcTransaction, SubmitBlockReport};
+use kaspa_txscript::opcodes::codes::OpFalse;
+use kaspa_txscript::pay_to_address_script;
 
 use reprise_kaspa::client::{Unanswered, unanswered};
 
@@ -36,9 +38,37 @@ pub async fn mine(
     transactions: &[Transaction],
     timestamp_ms: u64,
 ) -> Result<Hash, MineError> {
+    mine_after(rpc, miner, |_| {}, transactions, timestamp_ms).await
+}
+
+/// The same, whose reward is paid to a script that is no standard one: consensus lets a miner demand that. It is no address's.
+pub async fn mine_for_no_address(
+    rpc: &dyn RpcApi,
+    miner: &Address,
+    transactions: &[Transaction],
+    timestamp_ms: u64,
+) -> Result<Hash, MineError> {
+    let script = pay_to_address_script(miner);
+    let unspendable = |coinbase: &mut RpcTransaction| {
+        let at = coinbase.payload.windows(script.script().len()).position(|part| part == script.script());
+        if let Some(last) = at.and_then(|at| coinbase.payload.get_mut(at + script.script().len() - 1)) {
+            *last = OpFalse;
+        }
+    };
+    mine_after(rpc, miner, unspendable, transactions, timestamp_ms).await
+}
+
+async fn mine_after(
+    rpc: &dyn RpcApi,
+    miner: &Address,
+    coinbase: impl FnOnce(&mut RpcTransaction),
+    transactions: &[Transaction],
+    timestamp_ms: u64,
+) -> Result<Hash, MineError> {
     let template =
         rpc.get_block_template(miner.clone(), vec![]).await.map_err(unanswered("get_block_template"))?;
     let mut block = template.block;
+    block.transactions.first_mut().map(coinbase);
     block.transactions.extend(transactions.iter().map(RpcTransaction::from));
     let all: Result<Vec<Transaction>, _> =
         block.transactions.iter().cloned().map(Transaction::try_from).collect();

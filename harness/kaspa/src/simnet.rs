@@ -131,6 +131,8 @@ pub struct Simnet {
     pub lane: Lane,
     /// The block from which the lane is followed: the tip when the covenant was founded.
     pub root: BlockHash,
+    /// Whether blocks are [mined for no address](miner::mine_for_no_address).
+    pub for_no_address: bool,
     height: u64,
     coins: Vec<Coin>,
 }
@@ -226,7 +228,9 @@ impl Simnet {
         let lane = names::lane(subnetwork, Default::default(), Default::default());
         let (miner, alice) = (Wallet::new(MINER)?, Wallet::new(ALICE)?);
         let (blocks, coins, root) = (vec![], vec![], BlockHash::default());
-        let mut simnet = Self { node, rpc, params, alice, miner, blocks, lane, root, height: 0, coins };
+        let for_no_address = false;
+        let mut simnet =
+            Self { node, rpc, params, alice, miner, blocks, lane, root, for_no_address, height: 0, coins };
         for _ in 0..ALICE_COINS {
             simnet.mine_for(alice, &[]).await?;
             simnet.mine(&[]).await?;
@@ -280,8 +284,11 @@ impl Simnet {
         transactions: &[Transaction],
     ) -> Result<Hash, SimnetError> {
         self.height += 1;
-        let block =
-            miner::mine(self.rpc(), &miner.address(), transactions, timestamp_ms(self.height)).await?;
+        let (to, at) = (miner.address(), timestamp_ms(self.height));
+        let block = match self.for_no_address {
+            true => miner::mine_for_no_address(self.rpc(), &to, transactions, at).await?,
+            false => miner::mine(self.rpc(), &to, transactions, at).await?,
+        };
         self.blocks.push(block);
         Ok(block)
     }

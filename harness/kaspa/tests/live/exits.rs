@@ -56,3 +56,37 @@ async fn more_exits_than_a_transaction_could_pay_are_paid_by_several_however_sma
     assert!(!gave(&run, "too_heavy") && !gave(&run, "script_refused"));
     assert_eq!(end(run).await.unwrap().settlements, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "starts a node"]
+async fn a_chain_that_the_node_refuses_to_tell_is_followed_settled_on_and_its_exits_are_paid() {
+    let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(simnet.plan(directory.path(), SETTLER, 1).unwrap()).await.unwrap();
+    // From the covenant's first state on, each block pays to a script that is no address's.
+    simnet.for_no_address = true;
+    let before = simnet.tip();
+    let vault = claim::vault(simnet.lane.covenant).unwrap();
+    simnet.act(Action::Deposit, 0, 0, vec![TransactionOutput::new(KASPA, vault)]).await.unwrap();
+    simnet.settled(&run).await.unwrap();
+    let (to, exit) = (ResourceId(simnet.alice.public_key()), Action::Exit(ScriptClass::PublicKey));
+    let leaving = simnet.lane_transaction(exit, 0, AMOUNT_MIN, to, vec![]).unwrap();
+    simnet.mine(&[leaving]).await.unwrap();
+    let tip = simnet.mine(&[]).await.unwrap();
+    simnet::wait(&run, tip).await.unwrap();
+    simnet.settled(&run).await.unwrap();
+    let paid = async |simnet: &Simnet| {
+        let coins = wallet::unspent(simnet.rpc(), &simnet.alice.script(), Prefix::Simnet).await.unwrap();
+        coins.iter().any(|coin| coin.entry.amount == AMOUNT_MIN)
+    };
+    while !paid(&simnet).await {
+        simnet.sent().await.unwrap();
+        simnet.mine(&[]).await.unwrap();
+        simnet.mine(&[]).await.unwrap();
+    }
+    let refused = simnet.rpc().get_virtual_chain_from_block_v2(before, None, None).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(!gave(&run, "l1_away"));
+    let report = end(run).await.unwrap();
+    assert_eq!((report.settlements, report.violations), (2, 0), "{report:?}");
+}
