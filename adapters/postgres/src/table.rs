@@ -10,7 +10,9 @@ use futures_util::future::{try_join, try_join3, try_join4};
 use reprise_jobs::job::{Class, Device, Job, Priority, StateName};
 use reprise_jobs::memory::Clock;
 use reprise_jobs::policy::millis;
-use reprise_jobs::table::{Change, Changes, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use reprise_jobs::table::{
+    Change, Changes, Figure, Filter, Horizon, JobsError, Rows, Sought, Standing, Table,
+};
 use reprise_jobs::worker::{Worker, WorkerName};
 use reprise_model::digest::{Digest, ProfileId};
 use reprise_model::statement::{Kind, StatementId};
@@ -128,6 +130,11 @@ impl Drop for PostgresTable {
     }
 }
 
+/// As a database has it.
+fn age(duration: Duration) -> i64 {
+    i64::try_from(millis(duration)).unwrap_or(i64::MAX)
+}
+
 /// The time, in milliseconds since the Unix epoch.
 async fn now(client: &Client, given_ms: Option<i64>) -> Result<u64, Asking> {
     let statement = format!("SELECT {}", rows::now(1));
@@ -146,35 +153,46 @@ async fn select(client: &Client, rows: Rows<'_>, given_ms: Option<i64>) -> Resul
                 format!("SELECT {JOB} FROM reprise_jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE");
             Ok(client.query_typed(&statement, &[(&ids, Type::BYTEA_ARRAY)]).await?)
         }
-        Rows::Claimable(capacity, limit) => {
+        // As `machine::is_claimable` says: neither a wait of before the clock stepped back counts, nor a failure.
+        Rows::Claimable(Sought { worker, capacity, policy, most }) => {
             let kinds: Vec<i16> = capacity.kinds.iter().map(|kind| *kind as i16).collect();
             let (profile, memory) = (capacity.profile.0.as_slice(), i32::from(capacity.memory));
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let limit = i64::try_from(most).unwrap_or(i64::MAX);
+            let (worker, lease, waits) = (worker.as_str(), age(policy.lease), age(policy.backoff_max));
             let statement = format!(
-                "SELECT {JOB} FROM reprise_jobs WHERE state = 0 AND at_ms <= {} AND profile = $2 AND kind = ANY($3) \
+                "SELECT {JOB} FROM reprise_jobs WHERE state = 0 AND (at_ms <= {now} OR at_ms > {now} + $9) \
+                 AND NOT (holder IS NOT DISTINCT FROM $7 AND at_ms > changed_ms AND changed_ms <= {now} \
+                 AND changed_ms > {now} - $8) AND profile = $2 AND kind = ANY($3) \
                  AND memory <= $4 AND (device IS NULL OR device = ANY($6)) ORDER BY priority, id LIMIT $5 \
                  FOR UPDATE SKIP LOCKED",
-                rows::now(1)
+                now = rows::now(1)
             );
             let devices: Vec<&str> = capacity.devices.iter().map(Device::as_str).collect();
-            let parameters: [Parameter<'_>; 6] = [
+            let parameters: [Parameter<'_>; 9] = [
                 (&given_ms, Type::INT8),
                 (&profile, Type::BYTEA),
                 (&kinds, Type::INT2_ARRAY),
                 (&memory, Type::INT4),
                 (&limit, Type::INT8),
                 (&devices, Type::TEXT_ARRAY),
+                (&worker, Type::TEXT),
+                (&lease, Type::INT8),
+                (&waits, Type::INT8),
             ];
             Ok(client.query_typed(&statement, &parameters).await?)
         }
-        Rows::Lapsed(limit) => {
+        // As `machine::is_overdue` says.
+        Rows::Lapsed(policy, limit) => {
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let ahead = i64::try_from(policy.lease_ahead_ms()).unwrap_or(i64::MAX);
             let statement = format!(
-                "SELECT {JOB} FROM reprise_jobs WHERE state = 1 AND at_ms <= {} ORDER BY at_ms LIMIT $2 \
-                 FOR UPDATE SKIP LOCKED",
-                rows::now(1)
+                "SELECT {JOB} FROM reprise_jobs WHERE state = 1 AND (at_ms <= {now} OR at_ms > {now} + $3) \
+                 ORDER BY at_ms LIMIT $2 FOR UPDATE SKIP LOCKED",
+                now = rows::now(1)
             );
-            Ok(client.query_typed(&statement, &[(&given_ms, Type::INT8), (&limit, Type::INT8)]).await?)
+            let parameters: [Parameter<'_>; 3] =
+                [(&given_ms, Type::INT8), (&limit, Type::INT8), (&ahead, Type::INT8)];
+            Ok(client.query_typed(&statement, &parameters).await?)
         }
     }
 }
@@ -330,7 +348,6 @@ impl Table for PostgresTable {
 
     fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
         let given_ms = self.given_ms();
-        let age = |duration| i64::try_from(millis(duration)).unwrap_or(i64::MAX);
         let (ended, undecided) = (age(horizon.ended), age(horizon.undecided));
         let limit = i64::try_from(horizon.limit).unwrap_or(i64::MAX);
         self.ask(async |client| {
