@@ -223,6 +223,11 @@ impl SimWorker {
                     run.due_ms = now_ms + AGAIN_MS;
                     return false;
                 }
+                Stepped::GaveBack(_) => {
+                    run.due_ms = now_ms + AGAIN_MS;
+                    self.agenda.out_of_reach(now);
+                    return false;
+                }
                 Stepped::Ended(ended) => {
                     if completes && matches!(ended, Ended::Completed(_)) {
                         let lease = run.claimed.hold().lease();
@@ -231,6 +236,11 @@ impl SimWorker {
                     }
                     if let (Ended::Failed(_) | Ended::GivenUp, Some(attempt)) = (&ended, run.attempt) {
                         around.judge.failed(attempt);
+                    }
+                    match ended {
+                        Ended::OutOfReach(_) => self.agenda.out_of_reach(now),
+                        Ended::Completed(_) | Ended::Failed(_) => self.agenda.in_reach(),
+                        Ended::Lost | Ended::GivenUp => {}
                     }
                     return true;
                 }

@@ -45,7 +45,12 @@ impl<T> Line<T> {
 
     fn objects(&self) -> Result<(), ObjectsError> {
         let gone = ObjectsError::Unreachable { at: "here".into(), reason: "cut".into() };
-        if self.cut.load(Ordering::Relaxed) { Err(gone) } else { Ok(()) }
+        let refused = ObjectsError::Refused { at: "here".into(), reason: "no rights".into() };
+        match (self.cut.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed)) {
+            (true, _) => Err(gone),
+            (_, true) => Err(refused),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -127,6 +132,7 @@ pub(crate) struct Fleet {
     pub(crate) jobs_cut: Arc<AtomicBool>,
     pub(crate) jobs_refused: Arc<AtomicBool>,
     pub(crate) objects_cut: Arc<AtomicBool>,
+    pub(crate) objects_refused: Arc<AtomicBool>,
     time: Arc<AtomicU64>,
     policy: Policy,
 }
@@ -149,7 +155,8 @@ impl Fleet {
         let jobs_refused = Arc::new(AtomicBool::new(false));
         let table = Arc::new(Line { inner, cut: jobs_cut.clone(), refused: jobs_refused.clone() });
         let (objects, objects_cut) = (MemoryObjects::default(), Arc::new(AtomicBool::new(false)));
-        Self { table, objects, jobs_cut, jobs_refused, objects_cut, time, policy: policy() }
+        let objects_refused = Arc::default();
+        Self { table, objects, jobs_cut, jobs_refused, objects_cut, objects_refused, time, policy: policy() }
     }
 
     /// One in which a job that failed waits until time is let pass.
@@ -164,7 +171,7 @@ impl Fleet {
 
     pub(crate) fn shared(&self, backend: Arc<dyn Backend>) -> Arc<Shared> {
         let (inner, cut) = (self.objects.clone(), self.objects_cut.clone());
-        let objects = Line { inner, cut, refused: Arc::default() };
+        let objects = Line { inner, cut, refused: self.objects_refused.clone() };
         Arc::new(Shared::new(Arc::new(objects), backend, Bounds::default()))
     }
 
