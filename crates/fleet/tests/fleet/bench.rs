@@ -182,12 +182,19 @@ impl Fleet {
 
     /// A node's backend.
     pub(crate) fn node(&self, own: &Arc<MockBackend>) -> Arc<FleetBackend> {
+        self.node_that_waits(own, Duration::from_secs(600))
+    }
+
+    /// The same, for so long while a statement runs.
+    pub(crate) fn node_that_waits(&self, own: &Arc<MockBackend>, running: Duration) -> Arc<FleetBackend> {
+        let running_max = [running; Kind::COUNT];
         let settings = NodeSettings {
             host: "node".into(),
             memory: [0; Kind::COUNT],
             device: [None; Kind::COUNT],
             patience: Duration::ZERO,
             poll: Duration::from_millis(5),
+            running_max,
         };
         let backend: Arc<dyn Backend> = own.clone();
         Arc::new(FleetBackend::new(backend.clone(), self.queue(), self.shared(backend), settings).unwrap())
