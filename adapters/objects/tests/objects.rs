@@ -144,6 +144,7 @@ fn carries_a_fleet(store: &Arc<dyn Objects>, of_worker: &Arc<dyn Objects>) {
         device: [None; 3],
         patience: Duration::from_secs(60),
         poll: Duration::from_millis(20),
+        running_max: [Duration::from_secs(600); 3],
     };
     let node = FleetBackend::new(own.clone(), queue, shared(own.clone()), asking).unwrap();
     for number in 0..5 {

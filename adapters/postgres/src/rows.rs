@@ -1,8 +1,8 @@
 //! What a row holds, and the statements that read and write rows.
 
-use reprise_jobs::JobsError;
 use reprise_jobs::job::{Class, Device, Job, Priority, State};
 use reprise_jobs::worker::{Tally, Worker, WorkerName};
+use reprise_jobs::{JobsError, machine};
 use reprise_model::digest::{Digest, ProfileId};
 use reprise_model::statement::{Kind, StatementId};
 use tokio_postgres::types::{FromSql, ToSql, Type};
@@ -81,7 +81,8 @@ pub(crate) fn job(row: &Row, at: &str) -> Result<Job, JobsError> {
         fence: long(10, "fence")?,
         failures: count(11, "failures")?,
         lapses: count(12, "lapses")?,
-        reason: column(row, at, 13, "reason")?,
+        // As it is written; a worker's role may write another into a row.
+        reason: column::<Option<&str>>(row, at, 13, "reason")?.map(machine::plain),
         offered_ms: long(14, "offered_ms")?,
         changed_ms: long(15, "changed_ms")?,
         took_ms: column::<Option<i64>>(row, at, 16, "took_ms")?.and_then(|ms| u64::try_from(ms).ok()),
@@ -90,10 +91,14 @@ pub(crate) fn job(row: &Row, at: &str) -> Result<Job, JobsError> {
 
 /// Reads a worker.
 pub(crate) fn worker(row: &Row, at: &str) -> Result<Worker, JobsError> {
-    let wrong = |field| JobsError::Damaged { at: at.into(), id: row.try_get(0).unwrap_or_default(), field };
+    let wrong = |field| {
+        let id = machine::plain(row.try_get(0).unwrap_or_default());
+        JobsError::Damaged { at: at.into(), id, field }
+    };
+    // A worker's role may write what it likes of these: that ends nobody else's work.
     let long = |index, field| -> Result<u64, JobsError> {
         let value: i64 = row.try_get(index).map_err(|_| wrong(field))?;
-        u64::try_from(value).map_err(|_| wrong(field))
+        Ok(u64::try_from(value).unwrap_or(0))
     };
     let name: &str = row.try_get(0).map_err(|_| wrong("name"))?;
     let tally = Tally {

@@ -1,16 +1,18 @@
 //! [`PostgresTable`]: the port of `reprise-jobs`, over tables of a database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{try_join, try_join3, try_join4};
 use reprise_jobs::job::{Class, Device, Job, Priority, StateName};
 use reprise_jobs::memory::Clock;
 use reprise_jobs::policy::millis;
-use reprise_jobs::table::{Change, Changes, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use reprise_jobs::table::{
+    Change, Changes, Figure, Filter, Horizon, JobsError, Rows, Sought, Standing, Table,
+};
 use reprise_jobs::worker::{Worker, WorkerName};
 use reprise_model::digest::{Digest, ProfileId};
 use reprise_model::statement::{Kind, StatementId};
@@ -26,6 +28,9 @@ use crate::schema;
 
 /// How many connections are kept at most, beside the one that listens.
 const CONNECTIONS_MAX: usize = 8;
+
+/// So many rows that cannot be read are remembered as said, at most.
+const SAID_MAX: usize = 1024;
 
 /// How long the first who waits lets the listening begin.
 const LISTENING_WITHIN: Duration = Duration::from_secs(6);
@@ -51,6 +56,8 @@ pub struct PostgresTable {
     clock: Option<Clock>,
     /// Whether the tables are known to have this build's layout.
     prepared: AtomicBool,
+    /// What was said of rows that cannot be read.
+    said: Mutex<BTreeSet<String>>,
     /// Listens; taken when this is dropped.
     listener: Option<Runtime>,
 }
@@ -81,7 +88,8 @@ impl PostgresTable {
         };
         let listener = listener.map_err(refused)?;
         let (pool, bell) = (Pool::new(address, CONNECTIONS_MAX), Arc::new(Bell::default()));
-        Ok(Self { pool, bell, clock: None, prepared: AtomicBool::new(false), listener: Some(listener) })
+        let (prepared, said) = (AtomicBool::new(false), Mutex::default());
+        Ok(Self { pool, bell, clock: None, prepared, said, listener: Some(listener) })
     }
 
     /// Makes the tables where they are missing, and brings older ones to the layout of this build.
@@ -115,8 +123,64 @@ impl PostgresTable {
         self.clock.as_ref().map(|clock| i64::try_from(clock()).unwrap_or(i64::MAX))
     }
 
-    fn jobs(&self, found: &[Row]) -> Result<Vec<Job>, JobsError> {
-        found.iter().map(|row| rows::job(row, self.at())).collect()
+    /// What can be read of these rows. One that somebody spoilt takes nothing from whoever asks for others.
+    fn readable(&self, found: &[Row]) -> Readable {
+        let mut readable = Readable::default();
+        for row in found {
+            match rows::job(row, self.at()) {
+                Ok(job) => readable.jobs.push(job),
+                Err(error) => {
+                    self.warn(&error);
+                    readable.damaged.push(error);
+                }
+            }
+        }
+        readable
+    }
+
+    /// So many of those that can be read, where `select` is asked for so many rows: those that cannot may come first.
+    async fn most_readable(
+        &self,
+        most: usize,
+        found: &[Row],
+        select: impl AsyncFn(usize) -> Result<Vec<Row>, Asking>,
+    ) -> Result<Readable, Asking> {
+        let (mut asked, mut count, mut readable) = (most, found.len(), self.readable(found));
+        while readable.jobs.len() < most && count >= asked {
+            asked = asked.saturating_mul(2);
+            let found = select(asked).await?;
+            (count, readable) = (found.len(), self.readable(&found));
+        }
+        readable.jobs.truncate(most);
+        Ok(readable)
+    }
+
+    /// Says once what cannot be read.
+    fn warn(&self, error: &JobsError) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() >= SAID_MAX {
+            said.clear();
+        }
+        if said.insert(error.to_string()) {
+            tracing::warn!(%error, "it is left out");
+        }
+    }
+}
+
+/// Rows, as far as they can be read.
+#[derive(Default)]
+struct Readable {
+    jobs: Vec<Job>,
+    damaged: Vec<JobsError>,
+}
+
+impl Readable {
+    /// What is wrong with the row of a job, if it cannot be read.
+    fn damage_of(&self, id: &StatementId) -> Option<&JobsError> {
+        let id = id.digest().to_hex();
+        self.damaged
+            .iter()
+            .find(|error| matches!(error, JobsError::Damaged { id: damaged, .. } if *damaged == id))
     }
 }
 
@@ -126,6 +190,28 @@ impl Drop for PostgresTable {
             runtime.shutdown_background();
         }
     }
+}
+
+/// How many rows a request is for at most, where it does not name them.
+fn asked_for(rows: Rows<'_>) -> Option<usize> {
+    match rows {
+        Rows::Of(_) => None,
+        Rows::Claimable(Sought { most, .. }) | Rows::Lapsed(_, most) => Some(most),
+    }
+}
+
+/// The same for so many.
+fn widened(rows: Rows<'_>, most: usize) -> Rows<'_> {
+    match rows {
+        Rows::Of(ids) => Rows::Of(ids),
+        Rows::Claimable(sought) => Rows::Claimable(Sought { most, ..sought }),
+        Rows::Lapsed(policy, _) => Rows::Lapsed(policy, most),
+    }
+}
+
+/// As a database has it.
+fn age(duration: Duration) -> i64 {
+    i64::try_from(millis(duration)).unwrap_or(i64::MAX)
 }
 
 /// The time, in milliseconds since the Unix epoch.
@@ -146,35 +232,46 @@ async fn select(client: &Client, rows: Rows<'_>, given_ms: Option<i64>) -> Resul
                 format!("SELECT {JOB} FROM reprise_jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE");
             Ok(client.query_typed(&statement, &[(&ids, Type::BYTEA_ARRAY)]).await?)
         }
-        Rows::Claimable(capacity, limit) => {
+        // As `machine::is_claimable` says: neither a wait of before the clock stepped back counts, nor a failure.
+        Rows::Claimable(Sought { worker, capacity, policy, most }) => {
             let kinds: Vec<i16> = capacity.kinds.iter().map(|kind| *kind as i16).collect();
             let (profile, memory) = (capacity.profile.0.as_slice(), i32::from(capacity.memory));
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let limit = i64::try_from(most).unwrap_or(i64::MAX);
+            let (worker, lease, waits) = (worker.as_str(), age(policy.lease), age(policy.backoff_max));
             let statement = format!(
-                "SELECT {JOB} FROM reprise_jobs WHERE state = 0 AND at_ms <= {} AND profile = $2 AND kind = ANY($3) \
+                "SELECT {JOB} FROM reprise_jobs WHERE state = 0 AND (at_ms <= {now} OR at_ms > {now} + $9) \
+                 AND NOT (holder IS NOT DISTINCT FROM $7 AND at_ms > changed_ms AND changed_ms <= {now} \
+                 AND changed_ms > {now} - $8) AND profile = $2 AND kind = ANY($3) \
                  AND memory <= $4 AND (device IS NULL OR device = ANY($6)) ORDER BY priority, id LIMIT $5 \
                  FOR UPDATE SKIP LOCKED",
-                rows::now(1)
+                now = rows::now(1)
             );
             let devices: Vec<&str> = capacity.devices.iter().map(Device::as_str).collect();
-            let parameters: [Parameter<'_>; 6] = [
+            let parameters: [Parameter<'_>; 9] = [
                 (&given_ms, Type::INT8),
                 (&profile, Type::BYTEA),
                 (&kinds, Type::INT2_ARRAY),
                 (&memory, Type::INT4),
                 (&limit, Type::INT8),
                 (&devices, Type::TEXT_ARRAY),
+                (&worker, Type::TEXT),
+                (&lease, Type::INT8),
+                (&waits, Type::INT8),
             ];
             Ok(client.query_typed(&statement, &parameters).await?)
         }
-        Rows::Lapsed(limit) => {
+        // As `machine::is_overdue` says.
+        Rows::Lapsed(policy, limit) => {
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let ahead = i64::try_from(policy.lease_ahead_ms()).unwrap_or(i64::MAX);
             let statement = format!(
-                "SELECT {JOB} FROM reprise_jobs WHERE state = 1 AND at_ms <= {} ORDER BY at_ms LIMIT $2 \
-                 FOR UPDATE SKIP LOCKED",
-                rows::now(1)
+                "SELECT {JOB} FROM reprise_jobs WHERE state = 1 AND (at_ms <= {now} OR at_ms > {now} + $3) \
+                 ORDER BY at_ms LIMIT $2 FOR UPDATE SKIP LOCKED",
+                now = rows::now(1)
             );
-            Ok(client.query_typed(&statement, &[(&given_ms, Type::INT8), (&limit, Type::INT8)]).await?)
+            let parameters: [Parameter<'_>; 3] =
+                [(&given_ms, Type::INT8), (&limit, Type::INT8), (&ahead, Type::INT8)];
+            Ok(client.query_typed(&statement, &parameters).await?)
         }
     }
 }
@@ -187,10 +284,20 @@ impl Table for PostgresTable {
             // One way there and back: the driver sends them together, in this order.
             let ((), found, now_ms) =
                 try_join3(begin, select(client, rows, given_ms), now(client, given_ms)).await?;
-            let found = self.jobs(&found)?;
+            let found = match asked_for(rows) {
+                Some(most) => {
+                    let select = async |most| select(client, widened(rows, most), given_ms).await;
+                    self.most_readable(most, &found, select).await?
+                }
+                None => self.readable(&found),
+            };
             let there: BTreeMap<StatementId, (Priority, Digest)> =
-                found.iter().map(|job| (job.id, (job.priority, job.input))).collect();
-            let mut changes = change(now_ms, found);
+                found.jobs.iter().map(|job| (job.id, (job.priority, job.input))).collect();
+            let mut changes = change(now_ms, found.jobs.clone());
+            // To whoever changes the others it is not there; whoever would put it there is told.
+            if let Some(error) = changes.jobs.iter().find_map(|job| found.damage_of(&job.id)) {
+                return Err(error.clone().into());
+            }
             let end = end_of(&changes);
             told = changes.told;
             let (old, new): (Vec<Job>, Vec<Job>) =
@@ -217,13 +324,18 @@ impl Table for PostgresTable {
             let statement = format!("SELECT {JOB} FROM reprise_jobs WHERE id = ANY($1) ORDER BY id");
             Ok(client.query_typed(&statement, &[(&ids, Type::BYTEA_ARRAY)]).await?)
         })?;
-        self.jobs(&found)
+        let found = self.readable(&found);
+        match found.damaged.into_iter().next() {
+            // Whoever asks for this one alone is told what is wrong with it.
+            Some(error) if ids.len() == 1 => Err(error),
+            _ => Ok(found.jobs),
+        }
     }
 
     fn list(&self, filter: &Filter) -> Result<Vec<Job>, JobsError> {
         let state = filter.state.map(number);
         let holder = filter.holder.as_ref().map(WorkerName::as_str);
-        let limit = filter.limit.map_or(i64::MAX, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let limit = filter.limit.unwrap_or(usize::MAX);
         let (prefix, len) =
             (filter.prefix.as_slice(), i32::try_from(filter.prefix.len()).unwrap_or(i32::MAX));
         let priority = filter.after.map(|(priority, _)| priority.0);
@@ -234,18 +346,25 @@ impl Table for PostgresTable {
                  AND substring(id FROM 1 FOR $3) = $4 AND ($6 IS NULL OR (priority, id) > ($6, $7)) \
                  ORDER BY priority, id LIMIT $5"
             );
-            let parameters: [Parameter<'_>; 7] = [
-                (&state, Type::INT2),
-                (&holder, Type::TEXT),
-                (&len, Type::INT4),
-                (&prefix, Type::BYTEA),
-                (&limit, Type::INT8),
-                (&priority, Type::INT8),
-                (&id, Type::BYTEA),
-            ];
-            Ok(client.query_typed(&statement, &parameters).await?)
+            let select = async |limit: usize| {
+                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                let parameters: [Parameter<'_>; 7] = [
+                    (&state, Type::INT2),
+                    (&holder, Type::TEXT),
+                    (&len, Type::INT4),
+                    (&prefix, Type::BYTEA),
+                    (&limit, Type::INT8),
+                    (&priority, Type::INT8),
+                    (&id, Type::BYTEA),
+                ];
+                Ok(client.query_typed(&statement, &parameters).await?)
+            };
+            self.most_readable(limit, &select(limit).await?, select).await
         })?;
-        self.jobs(&found)
+        match found.damaged.into_iter().next() {
+            Some(error) if found.jobs.is_empty() && !filter.prefix.is_empty() => Err(error),
+            _ => Ok(found.jobs),
+        }
     }
 
     fn standing(&self, name: &WorkerName) -> Result<Standing, JobsError> {
@@ -272,7 +391,8 @@ impl Table for PostgresTable {
             let statement = format!("SELECT {WORKER} FROM reprise_workers ORDER BY name COLLATE \"C\"");
             Ok(client.query_typed(&statement, &[]).await?)
         })?;
-        found.iter().map(|row| rows::worker(row, self.at())).collect()
+        let read = found.iter().map(|row| rows::worker(row, self.at()));
+        Ok(read.filter_map(|read| read.inspect_err(|error| self.warn(error)).ok()).collect())
     }
 
     fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError> {
@@ -324,13 +444,13 @@ impl Table for PostgresTable {
                     mean_ms: row.get::<_, Option<i64>>(6).and_then(|ms| u64::try_from(ms).ok()),
                 })
             };
-            Ok(found.iter().map(figure).collect::<Result<_, JobsError>>()?)
+            let read = found.iter().map(figure);
+            Ok(read.filter_map(|read| read.inspect_err(|error| self.warn(error)).ok()).collect())
         })
     }
 
     fn delete_ended(&self, horizon: &Horizon) -> Result<u64, JobsError> {
         let given_ms = self.given_ms();
-        let age = |duration| i64::try_from(millis(duration)).unwrap_or(i64::MAX);
         let (ended, undecided) = (age(horizon.ended), age(horizon.undecided));
         let limit = i64::try_from(horizon.limit).unwrap_or(i64::MAX);
         self.ask(async |client| {

@@ -121,11 +121,15 @@ fn bench() -> Bench {
     let clock = time.clone();
     let table = PostgresTable::connect(&format!("{}&listen=off", pooled.database().0)).unwrap();
     let table = table.with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
+    let back = time.clone();
+    let set_back = move |by: Duration| {
+        back.fetch_sub(by.as_millis() as u64, Ordering::Relaxed);
+    };
     let advance = move |by: Duration| {
         let _kept = &pooled;
         time.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
     };
-    Bench { table: Arc::new(table), advance: Box::new(advance) }
+    Bench { table: Arc::new(table), advance: Box::new(advance), set_back: Box::new(set_back) }
 }
 
 reprise_jobs::conformance_tests!(

@@ -18,7 +18,7 @@ use reprise_jobs::job::{Class, Device, Lease, Offer, Priority, State, StateName}
 use reprise_jobs::machine::{Answer, Beat, Failure};
 use reprise_jobs::queue::Claims;
 use reprise_jobs::table::{Filter, JobsError, Table};
-use reprise_jobs::{Policy, Queue};
+use reprise_jobs::{Policy, Queue, explanation};
 use reprise_model::digest::Digest;
 use reprise_postgres::scratch::{Ending, Scratch};
 use reprise_postgres::table::PostgresTable;
@@ -40,11 +40,15 @@ fn bench() -> Bench {
     let clock = time.clone();
     let table = PostgresTable::connect(&server.database()).unwrap();
     let table = table.with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
+    let back = time.clone();
+    let set_back = move |by: Duration| {
+        back.fetch_sub(by.as_millis() as u64, Ordering::Relaxed);
+    };
     let advance = move |by: Duration| {
         let _kept = &server;
         time.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
     };
-    Bench { table: Arc::new(table), advance: Box::new(advance) }
+    Bench { table: Arc::new(table), advance: Box::new(advance), set_back: Box::new(set_back) }
 }
 
 reprise_jobs::conformance_tests!(
@@ -175,6 +179,94 @@ fn a_row_that_nobody_writes_is_an_error_that_names_it() {
     let JobsError::Damaged { id, field: "kind", .. } = &refused else { panic!("{refused}") };
     assert_eq!(*id, statement(1).digest().to_hex());
     assert!(queue.claim(&worker("a"), &all(), 1).is_ok(), "what cannot be read is not given out");
+}
+
+/// A database of its own in the tests' server: its address, and its name for `sql`.
+fn database(server: &Scratch) -> (String, String) {
+    let url = server.database();
+    let name = url.split('/').next_back().unwrap().split('?').next().unwrap().to_owned();
+    (url, name)
+}
+
+/// The row of a statement, for `sql`.
+fn row(number: u64) -> String {
+    format!("id = '\\x{}'", statement(number).digest().to_hex())
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn a_row_that_does_not_read_is_left_out_and_the_rest_is_served() {
+    let server = shared();
+    let (url, name) = database(&server);
+    let queue = queue(&url);
+    let jobs = 12u64;
+    queue.offer(&(0..jobs).map(offer).collect::<Vec<_>>()).unwrap();
+    // More of the most urgent than a worker asks for at a time.
+    for number in 0..5 {
+        server.sql(&name, &format!("UPDATE reprise_jobs SET failures = -1 WHERE {}", row(number)));
+    }
+    let claimed = claim(&queue, "a", 1);
+    assert_eq!(claimed[0].id, statement(5));
+    let leases = claim(&queue, "a", 100);
+    assert_eq!(leases.len() as u64, jobs - 6, "each once, and no more than there are");
+    let all_ids: Vec<_> = (0..jobs).map(statement).collect();
+    assert_eq!(queue.find(&all_ids).unwrap().len() as u64, jobs - 5);
+    assert_eq!(queue.list(&Filter::default()).unwrap().len() as u64, jobs - 5);
+    let first = queue.list(&Filter { limit: Some(2), ..Filter::default() }).unwrap();
+    assert_eq!(first.iter().map(|job| job.id).collect::<Vec<_>>(), [5, 6].map(statement), "a whole page");
+    // Whoever asks for that one alone, or would put it there, is told.
+    let damaged = |error: JobsError| matches!(error, JobsError::Damaged { field: "failures", .. });
+    assert!(damaged(queue.find(&[statement(0)]).unwrap_err()));
+    assert!(damaged(queue.offer(&[offer(0)]).unwrap_err()));
+    let prefix = statement(0).0[..8].to_vec();
+    assert!(damaged(queue.list(&Filter { prefix, ..Filter::default() }).unwrap_err()));
+    // A worker that holds one that is spoilt has lost that one, and goes on with the others.
+    server.sql(&name, &format!("UPDATE reprise_jobs SET holder = 'no name' WHERE {}", row(5)));
+    let held = [claimed[0].clone(), leases[0].clone()];
+    assert_eq!(queue.heartbeat(&worker("a"), &held).unwrap(), [Beat::Lost, Beat::Kept]);
+    assert_eq!(queue.complete(&claimed[0]).unwrap(), Answer::Stale);
+    // And leases that ran out are taken back past it.
+    server.sql(&name, "UPDATE reprise_jobs SET at_ms = 1 WHERE state = 1");
+    assert_eq!(queue.reap().unwrap() as u64, jobs - 6);
+    server.sql(&name, &format!("DELETE FROM reprise_jobs WHERE {}", row(0)));
+    assert_eq!(queue.offer(&[offer(0)]).unwrap().len(), 1);
+    assert_eq!(claim(&queue, "b", 1)[0].id, statement(0), "deleted, it is offered again");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn no_row_that_a_worker_may_write_keeps_others_from_work_or_from_being_shown() {
+    let server = shared();
+    let (url, name) = database(&server);
+    let queue = queue(&url);
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    claim(&queue, "a", 1);
+    server.sql(&name, "UPDATE reprise_workers SET strikes = -1, claimed = -7");
+    server.sql(&name, "INSERT INTO reprise_workers (name) VALUES (chr(27) || '[2Jnobody')");
+    assert_eq!(claim(&queue, "a", 1).len(), 1);
+    let workers: Vec<_> = queue.workers().unwrap().into_iter().map(|known| known.name).collect();
+    assert_eq!(workers, [worker("a")]);
+    server.sql(&name, &format!("UPDATE reprise_jobs SET kind = 77 WHERE {}", row(1)));
+    assert_eq!(queue.figures().unwrap().iter().map(|figure| figure.jobs).sum::<u64>(), 1);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn what_a_worker_writes_into_a_row_reaches_no_terminal_as_it_is() {
+    let server = shared();
+    let (url, name) = database(&server);
+    let queue = queue(&url);
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    let hostile = "chr(27) || ']0;owned' || chr(7) || chr(10) || chr(155) || '2J'";
+    server.sql(&name, &format!("UPDATE reprise_jobs SET reason = {hostile} WHERE {}", row(1)));
+    server.sql(&name, &format!("UPDATE reprise_jobs SET holder = {hostile} WHERE {}", row(2)));
+    let job = queue.find(&[statement(1)]).unwrap().remove(0);
+    let mut said = explanation::why(&job, &queue).unwrap();
+    said.extend(job.reason);
+    said.push(queue.find(&[statement(2)]).unwrap_err().to_string());
+    said.extend(queue.list(&Filter::default()).unwrap().into_iter().filter_map(|job| job.reason));
+    assert!(said.iter().any(|text| text.contains("owned")), "{said:?}");
+    assert!(!said.iter().any(|text| text.chars().any(char::is_control)), "{said:?}");
 }
 
 #[test]

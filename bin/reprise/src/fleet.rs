@@ -84,6 +84,10 @@ mod joined {
     /// How often whoever waits looks, where nobody tells it.
     const POLL: Duration = Duration::from_secs(2);
 
+    /// A statement may run on the fleet for so many times as long as a proof may here: machines are of different speed, and
+    /// more than one may try it.
+    const RUNNING_MAX: u32 = 4;
+
     /// An attempt at a statement that others prove waits for them, however long their queue is: what hangs is theirs to
     /// notice.
     const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -204,6 +208,7 @@ mod joined {
             patience: Duration::from_secs(fleet.fleet_patience),
             poll: POLL,
             timeout: wiring.tuning.engine.timeout,
+            running_max: wiring.tuning.engine.timeout.map(|timeout| timeout.saturating_mul(RUNNING_MAX)),
         };
         let asked = FleetBackend::new(own, queue.clone(), shared.clone(), asking).map_err(thread)?;
         // Its own devices prove for the fleet like any other's, so that a fleet of one is one.

@@ -43,7 +43,7 @@ pub struct Job {
     pub changed_ms: u64,
     /// How long whoever completed it had held it, in milliseconds.
     pub took_ms: Option<u64>,
-    /// From when on it may be claimed; of a queued one.
+    /// From when on it may be claimed; of a queued one. 0 where it waits for nothing.
     pub not_before_ms: Option<u64>,
     /// Until when its lease is valid; of a running one.
     pub lease_until_ms: Option<u64>,

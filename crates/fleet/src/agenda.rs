@@ -8,15 +8,21 @@ use reprise_model::mutation::{self, Mutation};
 /// How much shorter than a lease the time between two signs of life is: two may be lost.
 const BEATS_A_LEASE: u32 = 3;
 
+/// How often the wait of a worker that cannot reach what is shared is doubled, at most.
+const DOUBLED_MAX: u32 = 4;
+
 /// What a worker does next, and when.
 #[derive(Debug, Clone)]
 pub struct Agenda {
     poll: Duration,
+    lease: Duration,
     beat_every: Duration,
     /// Nothing where something may have changed since.
     looked: Option<Duration>,
     beaten: Option<Duration>,
     not_before: Duration,
+    /// How often one after another what is shared was out of reach.
+    away: u32,
 }
 
 impl Agenda {
@@ -26,7 +32,7 @@ impl Agenda {
             true => lease * 2,
             false => lease / BEATS_A_LEASE,
         };
-        Self { poll, beat_every, looked: None, beaten: None, not_before: Duration::ZERO }
+        Self { poll, lease, beat_every, looked: None, beaten: None, not_before: Duration::ZERO, away: 0 }
     }
 
     /// How long it is at most between two signs of life.
@@ -54,6 +60,20 @@ impl Agenda {
     /// It looks for nothing for so long.
     pub fn rest(&mut self, now: Duration, wait: Duration) {
         self.not_before = now + wait;
+    }
+
+    /// What its jobs are proved from was out of reach for as long as a lease: it looks for nothing for as long, and for longer each
+    /// time. Several devices may say so of one outage.
+    pub fn out_of_reach(&mut self, now: Duration) {
+        if now >= self.not_before {
+            self.rest(now, self.lease * (1 << self.away));
+            self.away = (self.away + 1).min(DOUBLED_MAX);
+        }
+    }
+
+    /// It was within reach.
+    pub fn in_reach(&mut self) {
+        self.away = 0;
     }
 
     /// Whether to say that it still works; then it counts as said.
@@ -93,6 +113,27 @@ mod tests {
         assert!(agenda.looks(SECOND * 2));
         agenda.rest(SECOND * 2, SECOND * 10);
         assert!(!agenda.looks(SECOND * 11) && agenda.looks(SECOND * 12), "not while it rests");
+    }
+
+    #[test]
+    fn a_worker_that_reaches_nothing_shared_looks_for_work_more_and_more_rarely_and_soon_again_once_it_does()
+    {
+        let lease = SECOND * 30;
+        let (mut agenda, mut now, mut waits) = (Agenda::new(SECOND * 2, lease), SECOND, vec![]);
+        let wait = |agenda: &Agenda, now| {
+            (1..).map(|seconds| SECOND * seconds).find(|wait| agenda.looks(now + *wait)).unwrap_or_default()
+        };
+        for _ in 0..8 {
+            agenda.out_of_reach(now);
+            agenda.out_of_reach(now + SECOND);
+            waits.push(wait(&agenda, now));
+            now += waits.iter().last().copied().unwrap_or_default();
+        }
+        assert!(waits.is_sorted() && waits[0] == lease && waits[3] == lease * 8, "{waits:?}");
+        assert_eq!(waits[7], lease * 16, "and no longer than that");
+        agenda.in_reach();
+        agenda.out_of_reach(now);
+        assert_eq!(wait(&agenda, now), lease);
     }
 
     #[test]

@@ -77,12 +77,16 @@ pub enum Step {
 pub struct Asked {
     offered: Duration,
     failed: u32,
+    /// For how long it was seen running, whoever ran it, and since when it is.
+    ran: Duration,
+    runs_since: Option<Duration>,
+    running_max: Duration,
 }
 
 impl Asked {
-    /// It was offered now.
-    pub fn new(now: Duration) -> Self {
-        Self { offered: now, failed: 0 }
+    /// It was offered now. Whoever runs it has so long, all together: signs of life are no proof.
+    pub fn new(now: Duration, running_max: Duration) -> Self {
+        Self { offered: now, failed: 0, ran: Duration::ZERO, runs_since: None, running_max }
     }
 
     /// It was offered again now.
@@ -92,6 +96,14 @@ impl Asked {
 
     /// What to do about how it stands.
     pub fn step(&mut self, stand: &Standing, now: Duration) -> Step {
+        let runs = matches!(stand, Standing::There(job) if matches!(job.state, State::Running { .. }));
+        if let Some(since) = std::mem::replace(&mut self.runs_since, runs.then_some(now)) {
+            self.ran += now.saturating_sub(since);
+        }
+        if runs && self.ran > self.running_max {
+            let seconds = self.ran.as_secs_f64();
+            return Step::Alone(format!("the fleet has been running it for {seconds:.0} s"));
+        }
         let job = match stand {
             Standing::Unknown => return Step::Wait,
             Standing::Gone => return Step::Offer { doubts: false, anew: true },
@@ -219,5 +231,48 @@ impl Asking {
         if let Err(error) = told {
             tracing::debug!(statement = %id, %error, "a proof of this node's own is not told to the fleet");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reprise_model::digest::ProfileId;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stands(state: State) -> Standing {
+        let (id, input) = (StatementId([1; 32]), Digest::ZERO);
+        let class = Class { kind: Kind::Batch, profile: ProfileId([7; 32]), memory: 0, device: None };
+        let job = reprise_jobs::machine::new(&Offer { id, class, priority: Priority(0), input }, 0);
+        Standing::There(Box::new(Job { state, ..job }))
+    }
+
+    #[test]
+    fn a_statement_that_runs_for_longer_than_it_may_is_proved_here_whoever_runs_it() {
+        let running = stands(State::Running { until_ms: 9, cancel: false });
+        let queued = stands(State::Queued { not_before_ms: 0 });
+        let mut asked = Asked::new(Duration::ZERO, SECOND * 15);
+        let mut now = Duration::ZERO;
+        // Eight seconds with one; then it is queued for long, and is given to another.
+        for stand in [&running, &running, &queued, &queued, &running] {
+            assert!(!matches!(asked.step(stand, now), Step::Alone(_)), "{now:?}");
+            now += if *stand == queued { SECOND * 1000 } else { SECOND * 4 };
+        }
+        asked.step(&Standing::Unknown, now);
+        now += SECOND * 1000;
+        assert!(!matches!(asked.step(&running, now), Step::Alone(_)), "nobody saw it run meanwhile");
+        let alone = asked.step(&running, now + SECOND * 4);
+        assert!(matches!(&alone, Step::Alone(reason) if reason.contains("for 16 s")), "{alone:?}");
+    }
+
+    #[test]
+    fn what_is_done_is_taken_however_long_it_ran() {
+        let running = stands(State::Running { until_ms: 9, cancel: false });
+        let mut asked = Asked::new(Duration::ZERO, SECOND);
+        asked.step(&running, Duration::ZERO);
+        let done = stands(State::Done { confirmed: false });
+        assert_eq!(asked.step(&done, SECOND * 9), Step::Take { confirmed: false });
     }
 }

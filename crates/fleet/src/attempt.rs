@@ -44,7 +44,7 @@ pub enum Prepared {
     Ready(Box<Task>),
     /// It is not to be had, and why.
     Failed(Failure),
-    /// The shared store cannot be asked.
+    /// The shared store cannot be asked, or refuses.
     Unreachable(ObjectsError),
 }
 
@@ -81,7 +81,7 @@ fn load(job: &Job, shared: &Shared) -> Prepared {
     }
     let input = match shared.fetch_input(&job.id, &job.input) {
         Ok(input) => input,
-        Err(Missing::Objects(error @ ObjectsError::Unreachable { .. })) => {
+        Err(Missing::Objects(error @ (ObjectsError::Unreachable { .. } | ObjectsError::Refused { .. }))) => {
             return Prepared::Unreachable(error);
         }
         Err(missing) => return lost(missing.to_string()),

@@ -10,6 +10,7 @@
 //! | loses an input | shares it again |
 //! | deletes or cancels the job | offers it again |
 //! | quarantines the statement | proves it itself: it is the last word |
+//! | runs it for longer than it may, whoever does | proves it itself: signs of life are no proof |
 //! | cannot be reached for a while | proves itself, and asks the fleet again with the next statement |
 //!
 //! What nobody here wants any more, because its blocks were orphaned, comes after everything that somebody wants. If it waits,
@@ -52,6 +53,8 @@ pub struct Settings {
     /// How long a proof of each kind may run here at least, where the node proves itself: longer where proofs are
     /// [measured](Timeouts) to take longer.
     pub timeout: [Duration; Kind::COUNT],
+    /// How long a statement of each kind may run on the fleet, all who try it taken together, before the node proves it itself.
+    pub running_max: [Duration; Kind::COUNT],
 }
 
 /// How often whoever waits looks whether it was cancelled.
@@ -111,7 +114,8 @@ impl FleetBackend {
         let offer =
             |wanted, doubts| self.patiently(control, || self.asking.offer(id, task, urgency(wanted), doubts));
         let mut input = offer(wanted, false)?;
-        let (mut asked, mut stand) = (Asked::new(began.elapsed()), Standing::Unknown);
+        let running_max = self.settings.running_max[task.witness.kind() as usize];
+        let (mut asked, mut stand) = (Asked::new(began.elapsed(), running_max), Standing::Unknown);
         loop {
             if control.is_cancelled() {
                 let _ = queue.reprioritise(&[(id, Priority::UNWANTED)]);

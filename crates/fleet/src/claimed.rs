@@ -12,6 +12,7 @@ use reprise_prover::backend::{Control, Task};
 use reprise_store::provenance::Provenance;
 
 use crate::attempt::{self, Made, Prepared, Prover};
+use crate::objects::ObjectsError;
 use crate::shared::Shared;
 
 /// What is to be done next.
@@ -40,6 +41,8 @@ pub enum Ended {
     Lost,
     /// Nobody waits for it: it is given back.
     GivenUp,
+    /// What it is proved from was out of reach here for as long as a lease: it is given back, and why.
+    OutOfReach(String),
 }
 
 /// What a step came to.
@@ -49,6 +52,8 @@ pub enum Stepped {
     On,
     /// Something cannot be reached: the same step is to be taken after a while.
     Wait(String),
+    /// The same, and the job is given back meanwhile, so that others may prove it.
+    GaveBack(String),
     /// There is no further step.
     Ended(Ended),
 }
@@ -117,6 +122,12 @@ impl Hold {
         self.held().kept = false;
     }
 
+    /// This lease is not, unless another was given meanwhile.
+    fn gave_back(&self, lease: &Lease) {
+        let mut held = self.held();
+        held.kept &= held.lease != *lease;
+    }
+
     /// Whether it is, as far as the worker knows.
     pub fn is_kept(&self) -> bool {
         self.held().kept
@@ -137,17 +148,22 @@ impl Hold {
 }
 
 /// A job that is claimed.
+///
+/// * A lease is not kept for longer than its own length while what is shared is out of reach: others may reach it.
+/// * A finished receipt is kept until it is shared, whoever has the lease meanwhile.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     hold: Arc<Hold>,
     job: Job,
     stage: Stage,
+    /// Since when what is shared is out of reach, by the worker's own clock.
+    away_since: Option<Duration>,
 }
 
 impl Claimed {
     /// Right after its claim.
     pub fn new(hold: Arc<Hold>, job: Job) -> Self {
-        Self { hold, job, stage: Stage::Prepare }
+        Self { hold, job, stage: Stage::Prepare, away_since: None }
     }
 
     /// The right to prove it.
@@ -165,7 +181,7 @@ impl Claimed {
         &self.stage
     }
 
-    /// Does what is next. Without a good lease nothing is waited for, and what is finished is shared all the same.
+    /// Does what is next. Without a good lease nothing is waited for, but that what is finished is shared.
     pub fn step(&mut self, control: &Control, with: With<'_>) -> Stepped {
         let With { queue, shared, prover, now } = with;
         match &self.stage {
@@ -173,7 +189,7 @@ impl Claimed {
                 Prepared::Found => self.on(Stage::Complete(None)),
                 Prepared::Ready(task) => self.on(Stage::Begin(Arc::new(*task))),
                 Prepared::Failed(failure) => self.fail(failure, queue),
-                Prepared::Unreachable(error) => self.wait(error.to_string()),
+                Prepared::Unreachable(error) => self.wait_for_input(error.to_string(), queue, now),
             },
             Stage::Begin(_) if !self.hold.is_sure(now) => self.wait("the lease may have run out".into()),
             Stage::Begin(task) => {
@@ -193,13 +209,17 @@ impl Claimed {
                         let took = Duration::from_millis(provenance.took_ms);
                         self.on(Stage::Complete(Some(took)))
                     }
-                    Err(error) if error.is_transient() => self.wait(error.to_string()),
+                    Err(error @ (ObjectsError::Unreachable { .. } | ObjectsError::Refused { .. })) => {
+                        self.wait_with_receipt(error.to_string(), queue, now)
+                    }
                     Err(error) => self.fail(Failure { reason: error.to_string(), input_lost: false }, queue),
                 }
             }
             Stage::Complete(took) => match self.say(|lease| queue.complete(lease)) {
                 Ok(Answer::Taken | Answer::Known) => Stepped::Ended(Ended::Completed(*took)),
                 Ok(Answer::Stale) => Stepped::Ended(Ended::Lost),
+                // A proof of its own is said to be done, whoever has the lease.
+                Err(error) if error.is_transient() && took.is_some() => Stepped::Wait(error.to_string()),
                 Err(error) if error.is_transient() => self.wait(error.to_string()),
                 Err(error) => self.untold("a completion is not taken", &error, Ended::Lost),
             },
@@ -224,8 +244,44 @@ impl Claimed {
     }
 
     fn on(&mut self, stage: Stage) -> Stepped {
-        self.stage = stage;
+        (self.stage, self.away_since) = (stage, None);
         Stepped::On
+    }
+
+    /// Whether what is shared has been out of reach for as long as a lease, since the lease was given back last.
+    fn is_long_away(&mut self, queue: &Queue, now: Duration) -> bool {
+        let since = *self.away_since.get_or_insert(now);
+        now.saturating_sub(since) >= queue.policy().lease
+    }
+
+    fn wait_for_input(&mut self, reason: String, queue: &Queue, now: Duration) -> Stepped {
+        if !self.is_long_away(queue, now) {
+            return self.wait(reason);
+        }
+        if let Err(error) = self.say(|lease| queue.release(std::slice::from_ref(lease))) {
+            let what = "what cannot be loaded is not given back: the lease runs out";
+            return self.untold(what, &error, Ended::OutOfReach(reason));
+        }
+        Stepped::Ended(Ended::OutOfReach(reason))
+    }
+
+    /// Once for each lease: it may be given the same job again.
+    fn wait_with_receipt(&mut self, reason: String, queue: &Queue, now: Duration) -> Stepped {
+        if !self.is_long_away(queue, now) || !self.hold.is_kept() {
+            return Stepped::Wait(reason);
+        }
+        let lease = self.hold.lease();
+        match queue.release(std::slice::from_ref(&lease)) {
+            Ok(()) => {
+                self.hold.gave_back(&lease);
+                self.away_since = Some(now);
+                Stepped::GaveBack(reason)
+            }
+            Err(error) => {
+                tracing::debug!(statement = %self.job.id, %error, "a lease is not given back now");
+                Stepped::Wait(reason)
+            }
+        }
     }
 
     fn wait(&self, reason: String) -> Stepped {

@@ -2,8 +2,10 @@
 //!
 //! One thread claims and says that it still works; one a device proves. What passes is waited for: without a database
 //! nothing is claimed and what runs goes on; a finished receipt is kept until it is shared and its completion is
-//! taken, or its lease is lost. An attempt that proves for longer than proofs of its kind may counts as hung: its lease is given
-//! up, and another thread takes its device. What it proves after all is shared. At most [`HANGING_MAX`] threads a device hang so.
+//! answered, whoever has the lease. Where what is shared is out of reach for as long as a lease, others are given what this
+//! worker cannot load or share, and it claims nothing for a while. An attempt that proves for longer than proofs of its kind may
+//! counts as hung: its lease is given up, and another thread takes its device. What it proves after all is shared. At most
+//! [`HANGING_MAX`] threads a device hang so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -92,7 +94,7 @@ impl fmt::Display for Event {
             Self::Released(id) => write!(f, "gave back {id}"),
             Self::Resting(wait) => write!(
                 f,
-                "resting for {:.0} s: leases ran out or receipts did not verify",
+                "resting for {:.0} s: proofs failed, leases ran out or receipts did not verify",
                 wait.as_secs_f64()
             ),
             Self::Evicted => f.write_str("evicted: `reprise jobs workers --admit NAME` lets it in again"),
@@ -179,6 +181,8 @@ enum Mail {
     Ended(u64, StatementId, Ended),
     /// A proof was made, in time or late, and took so long.
     Measured(Kind, Duration),
+    /// What is shared was out of reach for as long as a lease.
+    OutOfReach(String),
     Woken,
 }
 
@@ -242,6 +246,7 @@ impl Worker {
             report: Report::default(),
             said: Said::default(),
             waits: false,
+            waits_for_shared: false,
             agenda: Agenda::new(poll, self.bench.queue.policy().lease),
         };
         let report = lane.run(stop);
@@ -318,8 +323,9 @@ struct Claimer<'w> {
     timeouts: Timeouts,
     report: Report,
     said: Said,
-    /// Whether it said that it waits.
+    /// Whether it said that it waits for the jobs, and for what is shared.
     waits: bool,
+    waits_for_shared: bool,
     agenda: Agenda,
 }
 
@@ -363,6 +369,12 @@ impl Claimer<'_> {
                     self.agenda.woken();
                 }
                 Ok(Mail::Measured(kind, took)) => self.timeouts.measure(kind, took),
+                Ok(Mail::OutOfReach(reason)) => {
+                    self.agenda.out_of_reach(self.now());
+                    if !std::mem::replace(&mut self.waits_for_shared, true) {
+                        self.hear(&Event::Waiting(reason));
+                    }
+                }
                 Ok(Mail::Woken) => self.agenda.woken(),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
@@ -541,6 +553,12 @@ impl Claimer<'_> {
         if matches!(ended, Ended::Completed(_)) {
             self.said.completed(running.hold.lease());
         }
+        if matches!(ended, Ended::Completed(_) | Ended::Failed(_)) {
+            self.agenda.in_reach();
+            if std::mem::take(&mut self.waits_for_shared) {
+                self.hear(&Event::Reached);
+            }
+        }
         match ended {
             Ended::Completed(Some(took)) => {
                 self.report.proved += 1;
@@ -558,7 +576,7 @@ impl Claimer<'_> {
                 self.report.lost += 1;
                 self.hear(&Event::Lost(id));
             }
-            Ended::GivenUp => {
+            Ended::GivenUp | Ended::OutOfReach(_) => {
                 self.report.released += 1;
                 self.hear(&Event::Released(id));
             }
@@ -591,7 +609,8 @@ fn run_device(thread: u64, assigned: &Receiver<Assignment>, bench: &Bench, tell:
         let id = claimed.job().id;
         let kind = claimed.job().class.kind;
         let measured = |took| drop(tell.send(Mail::Measured(kind, took)));
-        let ended = carry_out(claimed, &control, &proving, bench, &measured);
+        let out_of_reach = |reason| drop(tell.send(Mail::OutOfReach(reason)));
+        let ended = carry_out(claimed, &control, &proving, bench, (&measured, &out_of_reach));
         if tell.send(Mail::Ended(thread, id, ended)).is_err() {
             return;
         }
@@ -603,7 +622,7 @@ fn carry_out(
     control: &Control,
     proving: &Proving,
     bench: &Bench,
-    measured: &dyn Fn(Duration),
+    (measured, out_of_reach): (&dyn Fn(Duration), &dyn Fn(String)),
 ) -> Ended {
     let Bench { queue, shared, prover, hears, began } = bench;
     let (id, kind) = (claimed.job().id, claimed.job().class.kind);
@@ -633,7 +652,16 @@ fn carry_out(
                 }
                 thread::sleep(AGAIN);
             }
-            Stepped::Ended(ended) => return ended,
+            Stepped::GaveBack(reason) => {
+                out_of_reach(reason);
+                thread::sleep(AGAIN);
+            }
+            Stepped::Ended(ended) => {
+                if let Ended::OutOfReach(reason) = &ended {
+                    out_of_reach(reason.clone());
+                }
+                return ended;
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Bench {
     pub table: Arc<dyn Table>,
     /// Lets so much time pass.
     pub advance: Box<dyn Fn(Duration) + Send + Sync>,
+    /// Sets its clock back by so much.
+    pub set_back: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
 impl Bench {
@@ -61,15 +63,24 @@ macro_rules! conformance_tests {
             neither_a_cancel_nor_an_offer_releases_what_is_quarantined,
             one_claim_costs_one_attempt_whatever_its_holder_says_after,
             a_failed_job_waits_before_it_is_claimed_again,
+            a_job_that_failed_goes_to_another_before_whoever_failed_has_it_again,
+            one_machine_that_fails_fast_quarantines_nothing_beside_one_that_proves,
+            a_fleet_of_one_that_fails_comes_to_quarantine_in_bounded_time,
             what_is_given_back_can_be_claimed_at_once_and_costs_no_attempt,
             cancelling_a_job_that_runs_is_a_request_and_takes_no_finished_work,
             a_cancelled_job_is_not_claimed_and_is_offered_again,
             a_rejected_completion_is_queued_again_and_its_token_is_dead,
             a_job_that_was_deleted_and_is_offered_again_takes_no_completion_of_its_earlier_life,
             a_worker_whose_receipts_are_none_rests_and_one_that_is_confirmed_does_not,
+            a_worker_that_fails_rests_and_one_that_found_no_input_does_not,
             an_evicted_worker_is_given_nothing,
+            what_a_worker_holds_goes_to_others_when_it_is_evicted,
+            a_sign_of_life_of_an_evicted_worker_keeps_nothing,
             a_worker_holds_no_more_than_it_may,
             an_input_that_is_offered_again_is_the_newest,
+            a_clock_that_steps_back_keeps_no_job_waiting,
+            a_clock_that_steps_back_keeps_no_dead_workers_lease_and_takes_none_from_a_live_one,
+            a_clock_that_steps_back_keeps_no_worker_resting,
             what_ended_long_ago_is_deleted_and_nothing_else,
             figures_count_by_class_and_state,
             what_a_job_took_is_counted_from_its_claim_to_its_completion,
@@ -502,9 +513,76 @@ pub fn a_failed_job_waits_before_it_is_claimed_again(bench: &Bench) {
     let lease = claim(&queue, "a", 1).remove(0);
     queue.fail(&lease, &Failure { reason: "gone".into(), input_lost: true }).unwrap();
     assert_eq!((one(&queue, 1).failures, one(&queue, 1).lapses), (0, 1), "nothing was tried");
-    assert_eq!(claim(&queue, "a", 1).len(), 0);
+    assert_eq!(claim(&queue, "b", 1).len(), 0);
     (bench.advance)(policy().backoff);
-    assert_eq!(claim(&queue, "a", 1).len(), 1);
+    assert_eq!(claim(&queue, "b", 1).len(), 1);
+}
+
+/// See the name.
+pub fn a_job_that_failed_goes_to_another_before_whoever_failed_has_it_again(bench: &Bench) {
+    let queue = bench.queue();
+    for (number, input_lost) in [(1, false), (2, true)] {
+        queue.offer(&[offer(number)]).unwrap();
+        let failed = claim(&queue, "a", 1).remove(0);
+        queue.fail(&failed, &Failure { reason: "none".into(), input_lost }).unwrap();
+        (bench.advance)(policy().lease - Duration::from_millis(1));
+        queue.offer(&[offer(number + 10)]).unwrap();
+        let other = claim(&queue, "a", 9);
+        let ids: Vec<_> = other.iter().map(|lease| lease.id).collect();
+        assert_eq!(ids, [statement(number + 10)], "less urgent work is given it");
+        queue.complete(&other[0]).unwrap();
+        let again = claim(&queue, "b", 1);
+        assert_eq!(again.len(), 1, "another has it meanwhile");
+        queue.release(&again).unwrap();
+        // What another gave back is nobody's failure.
+        let again = claim(&queue, "a", 1).remove(0);
+        queue.fail(&again, &Failure { reason: "none".into(), input_lost }).unwrap();
+        (bench.advance)(policy().lease - Duration::from_millis(1));
+        assert_eq!(claim(&queue, "a", 1).len(), 0);
+        (bench.advance)(Duration::from_millis(1));
+        let again = claim(&queue, "a", 1);
+        assert_eq!(again.len(), 1, "nobody else wanted it");
+        queue.complete(&again[0]).unwrap();
+        queue.confirm(&again[0]).unwrap();
+    }
+}
+
+/// See the name.
+pub fn one_machine_that_fails_fast_quarantines_nothing_beside_one_that_proves(bench: &Bench) {
+    let (queue, jobs) = (bench.queue(), 30);
+    queue.offer(&(0..jobs).map(offer).collect::<Vec<_>>()).unwrap();
+    let is_done = |job: &Job| matches!(job.state, State::Done { .. });
+    let mut rounds = 0;
+    while !queue.list(&Filter::default()).unwrap().iter().all(is_done) {
+        rounds += 1;
+        assert!(rounds < 200, "{:?}", queue.figures().unwrap());
+        // It fails as fast as it is given something, and the other proves one at a time.
+        while let Claims::Jobs(claimed) = queue.claim(&worker("broken"), &all(), 1).unwrap()
+            && let Some((lease, _)) = claimed.first()
+        {
+            queue.fail(lease, &failure("no device")).unwrap();
+        }
+        for lease in claim(&queue, "sound", 1) {
+            queue.complete(&lease).unwrap();
+            queue.confirm(&lease).unwrap();
+        }
+        (bench.advance)(Duration::from_secs(10));
+    }
+    let quarantined = Filter { state: Some(StateName::Quarantined), ..Filter::default() };
+    assert_eq!(queue.list(&quarantined).unwrap(), []);
+}
+
+/// See the name.
+pub fn a_fleet_of_one_that_fails_comes_to_quarantine_in_bounded_time(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    // A lease after each failure, and a rest where other jobs of its failed too.
+    for attempt in 1..=policy().failures_max {
+        let lease = claim(&queue, "a", 1).pop().unwrap_or_else(|| panic!("attempt {attempt}"));
+        queue.fail(&lease, &failure("no device")).unwrap();
+        (bench.advance)(policy().lease);
+    }
+    assert_eq!(one(&queue, 1).state, State::Quarantined);
 }
 
 /// See the name.
@@ -605,6 +683,60 @@ pub fn a_worker_whose_receipts_are_none_rests_and_one_that_is_confirmed_does_not
 }
 
 /// See the name.
+pub fn a_worker_that_fails_rests_and_one_that_found_no_input_does_not(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&(0..20).map(offer).collect::<Vec<_>>()).unwrap();
+    for (name, input_lost) in [("broken", false), ("poor", true)] {
+        for lease in claim(&queue, name, policy().strikes_max as usize) {
+            queue.fail(&lease, &Failure { reason: "none".into(), input_lost }).unwrap();
+        }
+    }
+    let Claims::Resting(wait) = queue.claim(&worker("broken"), &all(), 1).unwrap() else {
+        panic!("it does not rest")
+    };
+    assert!(wait > Duration::ZERO && wait <= policy().rest);
+    let work = claim(&queue, "poor", 1);
+    assert_eq!(work.len(), 1);
+    (bench.advance)(policy().rest);
+    let tried = claim(&queue, "broken", 1);
+    assert_eq!(tried.len(), 1, "it is tried again");
+    queue.complete(&tried[0]).unwrap();
+    queue.confirm(&tried[0]).unwrap();
+    assert_eq!(queue.standing(&worker("broken")).unwrap().worker.unwrap().strikes, 0);
+}
+
+/// See the name.
+pub fn what_a_worker_holds_goes_to_others_when_it_is_evicted(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    let held = claim(&queue, "liar", 2);
+    assert_eq!(queue.heartbeat(&worker("liar"), &held).unwrap(), [Beat::Kept, Beat::Kept]);
+    queue.evict(&worker("liar"), true).unwrap();
+    let taken = claim(&queue, "honest", 2);
+    assert_eq!(taken.len(), 2);
+    assert_eq!(queue.heartbeat(&worker("liar"), &held).unwrap(), [Beat::Lost, Beat::Lost]);
+    assert_eq!(queue.heartbeat(&worker("honest"), &taken).unwrap(), [Beat::Kept, Beat::Kept]);
+    assert_eq!((one(&queue, 1).failures, one(&queue, 1).lapses), (0, 0), "it costs no attempt");
+}
+
+/// See the name.
+pub fn a_sign_of_life_of_an_evicted_worker_keeps_nothing(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    let held = claim(&queue, "liar", 1);
+    // As one that claims while it is evicted.
+    bench.table.evict(&worker("liar"), true).unwrap();
+    assert_eq!(queue.heartbeat(&worker("liar"), &held).unwrap(), [Beat::Lost]);
+    assert_eq!(claim(&queue, "honest", 2).len(), 2);
+    // What it finished all the same counts while nobody else has claimed it.
+    queue.evict(&worker("liar"), false).unwrap();
+    queue.offer(&[offer(3)]).unwrap();
+    let held = claim(&queue, "liar", 1).remove(0);
+    queue.evict(&worker("liar"), true).unwrap();
+    assert_eq!(queue.complete(&held).unwrap(), Answer::Taken);
+}
+
+/// See the name.
 pub fn an_evicted_worker_is_given_nothing(bench: &Bench) {
     let queue = bench.queue();
     queue.offer(&[offer(1)]).unwrap();
@@ -637,6 +769,64 @@ pub fn an_input_that_is_offered_again_is_the_newest(bench: &Bench) {
     claim(&queue, "a", 1);
     queue.offer(&[offer(1)]).unwrap();
     assert_eq!(one(&queue, 1).input, renewed.input, "what is being proved from stays");
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// See the name.
+pub fn a_clock_that_steps_back_keeps_no_job_waiting(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2, 3, 4, 5].map(offer)).unwrap();
+    let leases = claim(&queue, "a", 3);
+    queue.fail(&leases[0], &failure("none")).unwrap();
+    queue.release(&leases[1..2]).unwrap();
+    queue.complete(&leases[2]).unwrap();
+    queue.reject(&leases[2], "there is no receipt").unwrap();
+    queue.cancel(&[statement(4)]).unwrap();
+    queue.offer(&[offer(4)]).unwrap();
+    (bench.set_back)(HOUR);
+    assert_eq!(claim(&queue, "a", 5).len(), 5);
+    // Also where it steps back by less than a failed job may wait.
+    queue.offer(&[6, 7].map(offer)).unwrap();
+    let lease = claim(&queue, "b", 1);
+    queue.release(&lease).unwrap();
+    (bench.set_back)(policy().backoff_max / 2);
+    assert_eq!(claim(&queue, "c", 2).len(), 2);
+}
+
+/// See the name.
+pub fn a_clock_that_steps_back_keeps_no_dead_workers_lease_and_takes_none_from_a_live_one(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[1, 2].map(offer)).unwrap();
+    let dead = claim(&queue, "dead", 1);
+    let live = claim(&queue, "live", 1);
+    (bench.set_back)(HOUR);
+    assert_eq!(claim(&queue, "other", 2).len(), 0);
+    for _ in 0..3 {
+        assert_eq!(queue.heartbeat(&worker("live"), &live).unwrap(), [Beat::Kept]);
+        (bench.advance)(policy().lease / 3);
+    }
+    let taken: Vec<_> = claim(&queue, "other", 2).into_iter().map(|lease| lease.id).collect();
+    assert_eq!(taken, [dead[0].id]);
+    assert_eq!(queue.heartbeat(&worker("live"), &live).unwrap(), [Beat::Kept]);
+    // From then on its lease is as long as any.
+    (bench.advance)(policy().lease);
+    assert_eq!(claim(&queue, "another", 1).len(), 1);
+}
+
+/// See the name.
+pub fn a_clock_that_steps_back_keeps_no_worker_resting(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&(0..9).map(offer).collect::<Vec<_>>()).unwrap();
+    for lease in claim(&queue, "a", policy().strikes_max as usize) {
+        queue.fail(&lease, &failure("none")).unwrap();
+    }
+    assert!(matches!(queue.claim(&worker("a"), &all(), 1).unwrap(), Claims::Resting(_)));
+    (bench.set_back)(HOUR);
+    let lease = claim(&queue, "a", 1).remove(0);
+    queue.fail(&lease, &failure("none")).unwrap();
+    let rests = queue.claim(&worker("a"), &all(), 1).unwrap();
+    assert!(matches!(rests, Claims::Resting(wait) if wait <= policy().rest * 2), "{rests:?}");
 }
 
 /// See the name.

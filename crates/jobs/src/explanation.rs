@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::job::{Job, State, StateName};
+use crate::machine;
 use crate::queue::Queue;
 use crate::table::{Filter, JobsError};
 use crate::worker::{Stand, WorkerName};
@@ -17,11 +18,16 @@ pub fn why(job: &Job, queue: &Queue) -> Result<Vec<String>, JobsError> {
     let holder = job.holder.as_ref().map_or("nobody", WorkerName::as_str);
     let mut reasons = vec![];
     match job.state {
-        State::Queued { not_before_ms } => {
-            if not_before_ms > now {
+        State::Queued { .. } => {
+            if let Some(until) = machine::waits_until(job, queue.policy(), now) {
+                reasons.push(format!("it waits for another {:.1} s after a failure", seconds(until - now)));
+            }
+            if let Some(worker) = &job.holder
+                && let Some(until) = machine::kept_from_until(job, worker, queue.policy(), now)
+            {
                 reasons.push(format!(
-                    "it waits for another {:.1} s after a failure",
-                    seconds(not_before_ms - now)
+                    "{worker} failed at it, and is not given it for another {:.1} s",
+                    seconds(until - now)
                 ));
             }
             reasons.push(more_urgent(job, queue)?);

@@ -166,7 +166,7 @@ pub struct Lease {
 pub enum State {
     /// It may be claimed, from this moment on.
     Queued {
-        /// Milliseconds since the Unix epoch.
+        /// Milliseconds since the Unix epoch; 0 where it waits for nothing.
         not_before_ms: u64,
     },
     /// A worker holds it.

@@ -61,6 +61,9 @@ pub fn plain(reason: &str) -> String {
     kept
 }
 
+/// Of no time, so that a clock that steps back keeps nothing waiting that waits for nothing.
+const AT_ONCE: State = State::Queued { not_before_ms: 0 };
+
 /// A job that was not there.
 pub fn new(offer: &Offer, now_ms: u64) -> Job {
     Job {
@@ -68,7 +71,7 @@ pub fn new(offer: &Offer, now_ms: u64) -> Job {
         class: offer.class,
         priority: offer.priority,
         input: offer.input,
-        state: State::Queued { not_before_ms: now_ms },
+        state: AT_ONCE,
         holder: None,
         fence: 0,
         failures: 0,
@@ -95,17 +98,40 @@ pub fn offer(job: &mut Job, offer: &Offer, now_ms: u64) -> bool {
         }
         State::Cancelled => {
             (job.priority, job.input) = (offer.priority, offer.input);
-            enter(job, State::Queued { not_before_ms: now_ms }, now_ms);
+            enter(job, AT_ONCE, now_ms);
         }
         State::Done { .. } | State::Quarantined => {}
     }
     *job != before
 }
 
+/// Until when it waits after a failure, if it does. What lies further ahead than any wait is of before the clock stepped back.
+pub fn waits_until(job: &Job, policy: &Policy, now_ms: u64) -> Option<u64> {
+    let State::Queued { not_before_ms } = job.state else { return None };
+    let waits = not_before_ms > now_ms && not_before_ms - now_ms <= millis(policy.backoff_max);
+    waits.then_some(not_before_ms)
+}
+
+/// Until when it is not given to a worker because that has just failed at it: so another can have it, and one bad machine does
+/// not use its attempts up.
+pub fn kept_from_until(job: &Job, worker: &WorkerName, policy: &Policy, now_ms: u64) -> Option<u64> {
+    let State::Queued { not_before_ms } = job.state else { return None };
+    // Only a failure leaves a wait.
+    let failed = not_before_ms > job.changed_ms && job.holder.as_ref() == Some(worker);
+    let until = job.changed_ms.saturating_add(millis(policy.lease));
+    (failed && job.changed_ms <= now_ms && now_ms < until).then_some(until)
+}
+
+/// Whether a worker may take it now.
+pub fn is_claimable(job: &Job, worker: &WorkerName, policy: &Policy, now_ms: u64) -> bool {
+    matches!(job.state, State::Queued { .. })
+        && waits_until(job, policy, now_ms).is_none()
+        && kept_from_until(job, worker, policy, now_ms).is_none()
+}
+
 /// A worker takes it. `None` where it cannot be taken now.
 pub fn claim(job: &mut Job, worker: &WorkerName, policy: &Policy, now_ms: u64) -> Option<Lease> {
-    let State::Queued { not_before_ms } = job.state else { return None };
-    if not_before_ms > now_ms {
+    if !is_claimable(job, worker, policy, now_ms) {
         return None;
     }
     job.fence = token_after(job.fence, now_ms);
@@ -135,9 +161,31 @@ pub fn lapse(job: &mut Job, policy: &Policy, now_ms: u64) -> bool {
             } else if cancel {
                 State::Cancelled
             } else {
-                State::Queued { not_before_ms: now_ms }
+                AT_ONCE
             };
             enter(job, next, now_ms);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether its lease ran out, or goes on for longer than any.
+pub fn is_overdue(job: &Job, policy: &Policy, now_ms: u64) -> bool {
+    matches!(job.state, State::Running { until_ms, .. }
+        if until_ms <= now_ms || is_too_far_ahead(until_ms, policy, now_ms))
+}
+
+fn is_too_far_ahead(until_ms: u64, policy: &Policy, now_ms: u64) -> bool {
+    until_ms.saturating_sub(now_ms) > policy.lease_ahead_ms()
+}
+
+/// Its lease goes on for longer than any, as after a step back of the clock: it counts as given now, so that whoever lives keeps
+/// it and the lease of whoever does not runs out. Whether it did.
+pub fn shorten(job: &mut Job, policy: &Policy, now_ms: u64) -> bool {
+    match &mut job.state {
+        State::Running { until_ms, .. } if is_too_far_ahead(*until_ms, policy, now_ms) => {
+            *until_ms = now_ms + millis(policy.lease);
             true
         }
         _ => false,
@@ -150,7 +198,9 @@ pub fn heartbeat(job: &mut Job, lease: &Lease, policy: &Policy, now_ms: u64) -> 
         State::Running { until_ms, cancel }
             if job.fence == lease.fence && job.holder.as_ref() == Some(&lease.worker) =>
         {
-            *until_ms = (*until_ms).max(now_ms + millis(policy.lease));
+            let until = now_ms + millis(policy.lease);
+            *until_ms =
+                if is_too_far_ahead(*until_ms, policy, now_ms) { until } else { until.max(*until_ms) };
             if *cancel { Beat::Cancel } else { Beat::Kept }
         }
         _ => Beat::Lost,
@@ -194,7 +244,7 @@ pub fn release(job: &mut Job, lease: &Lease, now_ms: u64) -> Answer {
     if !job.is_held_by(lease) {
         return Answer::Stale;
     }
-    enter(job, if cancel { State::Cancelled } else { State::Queued { not_before_ms: now_ms } }, now_ms);
+    enter(job, if cancel { State::Cancelled } else { AT_ONCE }, now_ms);
     Answer::Taken
 }
 
@@ -255,7 +305,7 @@ pub fn retry(job: &mut Job, now_ms: u64) -> bool {
     match job.state {
         State::Queued { .. } | State::Quarantined | State::Cancelled => {
             (job.failures, job.lapses, job.reason) = (0, 0, None);
-            enter(job, State::Queued { not_before_ms: now_ms }, now_ms);
+            enter(job, AT_ONCE, now_ms);
             true
         }
         State::Running { .. } | State::Done { .. } => false,

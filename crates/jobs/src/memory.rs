@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reprise_model::statement::StatementId;
 
 use crate::job::{Job, State};
+use crate::machine;
 use crate::policy::millis;
-use crate::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use crate::table::{Change, Figure, Filter, Horizon, JobsError, Rows, Sought, Standing, Table};
 use crate::worker::{Worker, WorkerName};
 
 /// What time it is, in milliseconds since the Unix epoch.
@@ -88,18 +89,16 @@ impl Table for MemoryTable {
                 ids.dedup();
                 ids.iter().filter_map(|id| kept.jobs.get(id).cloned()).collect()
             }
-            Rows::Claimable(capacity, limit) => {
+            Rows::Claimable(Sought { worker, capacity, policy, most }) => {
                 let free = |job: &&Job| {
-                    matches!(job.state, State::Queued { not_before_ms } if not_before_ms <= now_ms)
-                        && capacity.takes(&job.class)
+                    machine::is_claimable(job, worker, policy, now_ms) && capacity.takes(&job.class)
                 };
                 let mut free: Vec<&Job> = kept.jobs.values().filter(free).collect();
                 free.sort_by_key(|job| (job.priority, job.id));
-                free.into_iter().take(limit).cloned().collect()
+                free.into_iter().take(most).cloned().collect()
             }
-            Rows::Lapsed(limit) => {
-                let lapsed =
-                    |job: &&Job| matches!(job.state, State::Running { until_ms, .. } if until_ms <= now_ms);
+            Rows::Lapsed(policy, limit) => {
+                let lapsed = |job: &&Job| machine::is_overdue(job, policy, now_ms);
                 kept.jobs.values().filter(lapsed).take(limit).cloned().collect()
             }
         };

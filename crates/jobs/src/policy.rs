@@ -19,7 +19,7 @@ pub struct Policy {
     pub held_max: usize,
     /// How many jobs are claimed by one request, at most.
     pub batch_max: usize,
-    /// A worker rests after so many rejected receipts and lost leases.
+    /// A worker rests after so many rejected receipts, failures and lost leases.
     pub strikes_max: u32,
     /// How long it rests at first; doubled with each strike more, up to [`Self::rest_max`].
     pub rest: Duration,
@@ -30,6 +30,10 @@ pub struct Policy {
     /// How long a job is remembered that is done and that nobody confirmed, or that is quarantined.
     pub retention_max: Duration,
 }
+
+/// A lease that goes on for longer than so many of this policy's was given before the clock stepped back. More than one: while
+/// the length is changed, some who share a table have the longer one.
+const LEASES_AHEAD_MAX: u32 = 4;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -54,6 +58,11 @@ impl Policy {
     /// How long a job waits that failed so often.
     pub fn backoff_ms(&self, failures: u32) -> u64 {
         doubled(self.backoff, self.backoff_max, u64::from(failures.saturating_sub(1)))
+    }
+
+    /// How long the end of a lease may be away at most.
+    pub fn lease_ahead_ms(&self) -> u64 {
+        millis(self.lease.saturating_mul(LEASES_AHEAD_MAX))
     }
 
     /// How long a worker rests that has so many strikes more than it may.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use reprise_model::mutation::{self, Mutation};
 use reprise_model::statement::StatementId;
 
-use crate::job::{Capacity, Job, Lease, Offer, Priority, State};
+use crate::job::{Capacity, Job, Lease, Offer, Priority, State, StateName};
 use crate::machine::{self, Answer, Beat, Failure};
 use crate::policy::Policy;
-use crate::table::{Changes, Figure, Filter, Horizon, JobsError, Rows, Standing, Table};
+use crate::table::{Changes, Figure, Filter, Horizon, JobsError, Rows, Sought, Standing, Table};
 use crate::together::Together;
 use crate::worker::{Tally, Worker, WorkerName};
 
@@ -148,7 +148,8 @@ impl Queue {
         if most == 0 {
             return Ok(claimed);
         }
-        self.table.change(Rows::Claimable(capacity, most), &mut |now_ms, rows| {
+        let sought = Sought { worker, capacity, policy: &self.policy, most };
+        self.table.change(Rows::Claimable(sought), &mut |now_ms, rows| {
             claimed.clear();
             for mut row in rows {
                 if let Some(lease) = machine::claim(&mut row, worker, &self.policy, now_ms) {
@@ -170,9 +171,10 @@ impl Queue {
     /// Takes leases back that ran out; how many.
     pub fn reap(&self) -> Result<usize, JobsError> {
         let mut reaped = 0;
-        self.table.change(Rows::Lapsed(self.policy.batch_max), &mut |now_ms, rows| {
+        self.table.change(Rows::Lapsed(&self.policy, self.policy.batch_max), &mut |now_ms, rows| {
             let mut lost: BTreeMap<WorkerName, u64> = BTreeMap::new();
             let mut changes = Changes::default();
+            reaped = 0;
             for mut row in rows {
                 if machine::lapse(&mut row, &self.policy, now_ms) {
                     lost.extend(
@@ -181,9 +183,11 @@ impl Queue {
                             .map(|holder| (holder.clone(), 1 + lost.get(&holder).unwrap_or(&0))),
                     );
                     changes.jobs.push(row);
+                    reaped += 1;
+                } else if machine::shorten(&mut row, &self.policy, now_ms) {
+                    changes.jobs.push(row);
                 }
             }
-            reaped = changes.jobs.len();
             let tally = |lapsed| Tally { lapsed, ..Tally::default() };
             changes.workers = lost.into_iter().map(|(worker, lapsed)| (worker, tally(lapsed))).collect();
             changes
@@ -191,8 +195,12 @@ impl Queue {
         Ok(reaped)
     }
 
-    /// A worker still works on these jobs. Returns the answer for each, in their order.
+    /// A worker still works on these jobs. Returns the answer for each, in their order. One that is evicted keeps none.
     pub fn heartbeat(&self, worker: &WorkerName, leases: &[Lease]) -> Result<Vec<Beat>, JobsError> {
+        if self.table.standing(worker)?.worker.is_some_and(|known| known.evicted) {
+            self.release(leases)?;
+            return Ok(vec![Beat::Lost; leases.len()]);
+        }
         let mut beats = vec![];
         self.table.change(Rows::Of(&ids(leases)), &mut |now_ms, rows| {
             let mut rows: BTreeMap<StatementId, Job> = rows.into_iter().map(|row| (row.id, row)).collect();
@@ -220,9 +228,13 @@ impl Queue {
         self.asking.completions.ask(lease.clone(), |leases| self.say(leases, done, machine::complete))
     }
 
-    /// A lease's statement could not be proved.
+    /// A lease's statement could not be proved. That speaks against its worker, unless there was nothing to prove it from.
     pub fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Answer, JobsError> {
-        let failed = Said { tally: Tally { failed: 1, ..Tally::default() }, forgettable: false, told: true };
+        let tally = match failure.input_lost {
+            true => Tally { released: 1, ..Tally::default() },
+            false => Tally { failed: 1, ..Tally::default() },
+        };
+        let failed = Said { tally, forgettable: false, told: true };
         self.say_one(lease, failed, |row, lease, now_ms| {
             machine::fail(row, lease, failure, &self.policy, now_ms)
         })
@@ -369,9 +381,16 @@ impl Queue {
         self.table.standing(worker)
     }
 
-    /// Gives a worker nothing any more, or lets it in again.
+    /// Gives a worker nothing any more, and what it holds to others; or lets it in again.
     pub fn evict(&self, worker: &WorkerName, evicted: bool) -> Result<(), JobsError> {
-        self.table.evict(worker, evicted)
+        self.table.evict(worker, evicted)?;
+        if !evicted {
+            return Ok(());
+        }
+        let filter =
+            Filter { state: Some(StateName::Running), holder: Some(worker.clone()), ..Filter::default() };
+        let held: Vec<Lease> = self.table.list(&filter)?.iter().filter_map(Job::lease).collect();
+        self.release(&held)
     }
 
     /// The time by which leases run out, in milliseconds since the Unix epoch.

@@ -6,17 +6,33 @@ use std::time::Duration;
 use reprise_model::statement::StatementId;
 
 use crate::job::{Capacity, Class, Job, Priority, StateName};
+use crate::policy::Policy;
 use crate::worker::{Tally, Worker, WorkerName};
+
+/// What a worker asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought<'a> {
+    /// Who asks.
+    pub worker: &'a WorkerName,
+    /// What it can do.
+    pub capacity: &'a Capacity,
+    /// How the queue is run.
+    pub policy: &'a Policy,
+    /// So many at most.
+    pub most: usize,
+}
 
 /// Which rows are to be changed.
 #[derive(Debug, Clone, Copy)]
 pub enum Rows<'a> {
     /// These, as far as they are there.
     Of(&'a [StatementId]),
-    /// The most urgent that may be claimed now with this capacity. Rows that others are changing are left out.
-    Claimable(&'a Capacity, usize),
-    /// Running ones whose lease ran out, so many at most. Rows that others are changing are left out.
-    Lapsed(usize),
+    /// The most urgent that this worker may claim now, as [`is_claimable`](crate::machine::is_claimable) says. Rows that others
+    /// are changing are left out, and what cannot be read.
+    Claimable(Sought<'a>),
+    /// Running ones whose lease ran out, as [`is_overdue`](crate::machine::is_overdue) says, so many at most. Rows that others
+    /// are changing are left out, and what cannot be read.
+    Lapsed(&'a Policy, usize),
 }
 
 /// What is to be written. Everything of it is written, or nothing.

@@ -55,18 +55,18 @@ pub struct Tally {
     pub confirmed: u64,
     /// Of these, what did not verify.
     pub rejected: u64,
-    /// Jobs it said it cannot do.
+    /// Jobs it said it cannot do, having tried.
     pub failed: u64,
     /// Leases of its that ran out.
     pub lapsed: u64,
-    /// Jobs it gave back.
+    /// Jobs it gave back, or of which there was nothing to prove them from.
     pub released: u64,
 }
 
 impl Tally {
     /// What speaks against it.
     pub fn strikes(&self) -> u64 {
-        self.rejected + self.lapsed
+        self.rejected + self.failed + self.lapsed
     }
 
     /// Both together.
@@ -166,7 +166,8 @@ impl Worker {
     pub fn rests_until(&self, policy: &Policy, now_ms: u64) -> Option<u64> {
         let over = self.strikes.checked_sub(u64::from(policy.strikes_max.max(1)))?;
         let until = self.struck_ms.saturating_add(policy.rest_ms(over));
-        (until > now_ms).then_some(until)
+        // What lies ahead was counted before the clock stepped back, which nobody knows by how much.
+        (self.struck_ms <= now_ms && now_ms < until).then_some(until)
     }
 }
 

@@ -20,10 +20,14 @@ fn bench() -> Bench {
     let time = Arc::new(AtomicU64::new(1_000_000_000));
     let clock = time.clone();
     let table = MemoryTable::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
+    let back = time.clone();
+    let set_back = move |by: Duration| {
+        back.fetch_sub(by.as_millis() as u64, Ordering::Relaxed);
+    };
     let advance = move |by: Duration| {
         time.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
     };
-    Bench { table: Arc::new(table), advance: Box::new(advance) }
+    Bench { table: Arc::new(table), advance: Box::new(advance), set_back: Box::new(set_back) }
 }
 
 reprise_jobs::conformance_tests!(bench);
@@ -47,7 +51,7 @@ impl Watched {
 
 impl Table for Watched {
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
-        if matches!(rows, Rows::Lapsed(_)) && self.goes_away {
+        if matches!(rows, Rows::Lapsed(..)) && self.goes_away {
             self.away.store(true, Ordering::Relaxed);
         }
         self.reach()?.change(rows, &mut |now_ms, rows| {

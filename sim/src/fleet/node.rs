@@ -29,6 +29,9 @@ const PINS: PinsDigest = PinsDigest([5; 32]);
 /// How often it looks how its jobs stand.
 const POLL_MS: u64 = 2_000;
 
+/// How long a statement may run on its fleet: several times as long as the slowest machine takes.
+const RUNNING_MAX: Duration = Duration::from_secs(900);
+
 /// How often it keeps the fleet in order.
 const KEEP_MS: u64 = 60_000;
 
@@ -219,7 +222,7 @@ impl SimNode {
                     match self.ask(statement, &task, looked, doubts) {
                         Ok(Heard::Receipt(receipt)) => return self.believe(want, receipt, around),
                         Ok(Heard::Offered(input)) => {
-                            let asked = Asked::new(now);
+                            let asked = Asked::new(now, RUNNING_MAX);
                             self.flights.insert(want, Flight::Watching { asked, input, away_since_ms: None });
                             return;
                         }

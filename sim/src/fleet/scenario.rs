@@ -34,7 +34,7 @@ pub enum Fault {
     Torn,
     /// Listings do not show for minutes what is new.
     LateListing,
-    /// Workers lie, forge, sleep and overwrite.
+    /// Workers lie, forge, sleep, overwrite, and say that they work on what they do nothing about.
     Liar,
     /// Provers fail, or make proofs that do not verify.
     Failing,

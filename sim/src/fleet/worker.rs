@@ -81,6 +81,8 @@ pub(crate) struct SimWorker {
     said: Said,
     born_ms: u64,
     runs: Vec<Run>,
+    /// What a liar keeps by its signs of life.
+    gripped: Vec<Lease>,
     pub(crate) paused_until_ms: u64,
     rng: Rng,
     /// When its tick is; others are old.
@@ -111,6 +113,7 @@ impl SimWorker {
             said: Said::default(),
             born_ms: now_ms,
             runs: vec![],
+            gripped: vec![],
             // One that starts later does nothing before.
             paused_until_ms: now_ms,
             rng,
@@ -223,6 +226,11 @@ impl SimWorker {
                     run.due_ms = now_ms + AGAIN_MS;
                     return false;
                 }
+                Stepped::GaveBack(_) => {
+                    run.due_ms = now_ms + AGAIN_MS;
+                    self.agenda.out_of_reach(now);
+                    return false;
+                }
                 Stepped::Ended(ended) => {
                     if completes && matches!(ended, Ended::Completed(_)) {
                         let lease = run.claimed.hold().lease();
@@ -231,6 +239,11 @@ impl SimWorker {
                     }
                     if let (Ended::Failed(_) | Ended::GivenUp, Some(attempt)) = (&ended, run.attempt) {
                         around.judge.failed(attempt);
+                    }
+                    match ended {
+                        Ended::OutOfReach(_) => self.agenda.out_of_reach(now),
+                        Ended::Completed(_) | Ended::Failed(_) => self.agenda.in_reach(),
+                        Ended::Lost | Ended::GivenUp => {}
                     }
                     return true;
                 }
@@ -300,14 +313,21 @@ impl SimWorker {
 
     /// What a worker does that wants to do harm.
     fn lie(&mut self, around: &mut Surroundings<'_>) -> u64 {
+        // What it says it works on it keeps, for as long as it cares to say so.
+        if let Ok(beats) = self.queue.heartbeat(&self.name, &self.gripped) {
+            let mut kept = beats.iter().map(|beat| *beat != Beat::Lost);
+            self.gripped.retain(|_| kept.next().unwrap_or(false));
+        }
         let held: Vec<Lease> = match self.queue.claim(&self.name, &self.capacity, 2) {
             Ok(Claims::Jobs(jobs)) => jobs.into_iter().map(|(lease, _)| lease).collect(),
             _ => vec![],
         };
         for lease in held {
-            match self.rng.among(0..4) {
+            match self.rng.among(0..5) {
                 // It sleeps on it.
                 0 => {}
+                // It does nothing and says that it works.
+                4 => self.gripped.push(lease),
                 // There is nothing where it says there is.
                 1 => drop(self.queue.complete(&lease)),
                 // There is a forgery.
@@ -331,7 +351,9 @@ impl SimWorker {
                 let _ = self.queue.complete(&lease);
             }
         }
-        around.now_ms + self.rng.among(2_000..30_000)
+        // One that grips something is in time, most often.
+        let most = if self.gripped.is_empty() { 30_000 } else { 8_000 };
+        around.now_ms + self.rng.among(2_000..most)
     }
 
     /// A receipt that says the right things and proves nothing.

@@ -45,7 +45,12 @@ impl<T> Line<T> {
 
     fn objects(&self) -> Result<(), ObjectsError> {
         let gone = ObjectsError::Unreachable { at: "here".into(), reason: "cut".into() };
-        if self.cut.load(Ordering::Relaxed) { Err(gone) } else { Ok(()) }
+        let refused = ObjectsError::Refused { at: "here".into(), reason: "no rights".into() };
+        match (self.cut.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed)) {
+            (true, _) => Err(gone),
+            (_, true) => Err(refused),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -127,6 +132,7 @@ pub(crate) struct Fleet {
     pub(crate) jobs_cut: Arc<AtomicBool>,
     pub(crate) jobs_refused: Arc<AtomicBool>,
     pub(crate) objects_cut: Arc<AtomicBool>,
+    pub(crate) objects_refused: Arc<AtomicBool>,
     time: Arc<AtomicU64>,
     policy: Policy,
 }
@@ -149,7 +155,8 @@ impl Fleet {
         let jobs_refused = Arc::new(AtomicBool::new(false));
         let table = Arc::new(Line { inner, cut: jobs_cut.clone(), refused: jobs_refused.clone() });
         let (objects, objects_cut) = (MemoryObjects::default(), Arc::new(AtomicBool::new(false)));
-        Self { table, objects, jobs_cut, jobs_refused, objects_cut, time, policy: policy() }
+        let objects_refused = Arc::default();
+        Self { table, objects, jobs_cut, jobs_refused, objects_cut, objects_refused, time, policy: policy() }
     }
 
     /// One in which a job that failed waits until time is let pass.
@@ -170,7 +177,7 @@ impl Fleet {
 
     pub(crate) fn shared(&self, backend: Arc<dyn Backend>) -> Arc<Shared> {
         let (inner, cut) = (self.objects.clone(), self.objects_cut.clone());
-        let objects = Line { inner, cut, refused: Arc::default() };
+        let objects = Line { inner, cut, refused: self.objects_refused.clone() };
         Arc::new(Shared::new(Arc::new(objects), backend, Bounds::default()))
     }
 
@@ -181,14 +188,21 @@ impl Fleet {
 
     /// A node's backend.
     pub(crate) fn node(&self, own: &Arc<MockBackend>) -> Arc<FleetBackend> {
-        self.node_over(own.clone(), [Duration::from_secs(600); Kind::COUNT])
+        let long = [Duration::from_secs(600); Kind::COUNT];
+        self.node_over(own.clone(), long, long)
     }
 
-    /// The same, which gives a proof of its own so long.
+    /// The same, which waits for so long while a statement runs.
+    pub(crate) fn node_that_waits(&self, own: &Arc<MockBackend>, running: Duration) -> Arc<FleetBackend> {
+        self.node_over(own.clone(), [Duration::from_secs(600); Kind::COUNT], [running; Kind::COUNT])
+    }
+
+    /// The same, which gives a proof of its own so long, and one of others.
     pub(crate) fn node_over(
         &self,
         backend: Arc<dyn Backend>,
         timeout: [Duration; Kind::COUNT],
+        running_max: [Duration; Kind::COUNT],
     ) -> Arc<FleetBackend> {
         let settings = NodeSettings {
             host: "node".into(),
@@ -197,6 +211,7 @@ impl Fleet {
             patience: Duration::ZERO,
             poll: Duration::from_millis(5),
             timeout,
+            running_max,
         };
         Arc::new(FleetBackend::new(backend.clone(), self.queue(), self.shared(backend), settings).unwrap())
     }

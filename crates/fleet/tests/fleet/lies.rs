@@ -7,7 +7,7 @@ use reprise_fleet::objects::Objects;
 use reprise_fleet::shared::{Fetched, Published, input_key, receipt_key};
 use reprise_jobs::WorkerName;
 use reprise_jobs::job::{Capacity, Lease, State};
-use reprise_jobs::machine::Answer;
+use reprise_jobs::machine::{Answer, Beat};
 use reprise_jobs::queue::Claims;
 use reprise_model::receipt::Receipt;
 use reprise_model::statement::{ClaimScheme, Kind};
@@ -97,6 +97,39 @@ fn a_worker_that_claims_and_sleeps_costs_its_lease() {
     assert_eq!(calls, 1);
     let liar = fleet.queue().standing(&WorkerName::new("liar").unwrap()).unwrap().worker.unwrap();
     assert_eq!((liar.tally.lapsed, liar.strikes), (1, 1));
+}
+
+#[test]
+fn a_worker_that_claims_and_says_for_ever_that_it_works_costs_the_time_that_a_statement_may_run() {
+    let (fleet, own) = (Fleet::new(), mock());
+    let node = fleet.node_that_waits(&own, Duration::from_millis(50));
+    let asked = thread::spawn(move || node.prove(&task(1)).unwrap().receipt);
+    let mut stolen = None;
+    while stolen.is_none() {
+        stolen = steal(&fleet, "liar");
+    }
+    let held = stolen.into_iter().collect::<Vec<Lease>>();
+    let liar = WorkerName::new("liar").unwrap();
+    while !asked.is_finished() {
+        fleet.pass(policy().lease / 10);
+        fleet.queue().heartbeat(&liar, &held).unwrap();
+        assert_eq!(fleet.queue().reap().unwrap(), 0, "its lease never runs out");
+    }
+    assert_eq!(asked.join().unwrap(), receipt(1).into_inner());
+    assert_eq!(own.prove_calls(), 1);
+    assert_eq!(fleet.queue().heartbeat(&liar, &held).unwrap(), [Beat::Lost], "what is settled is nobody's");
+}
+
+#[test]
+fn a_liar_that_is_evicted_gives_its_jobs_back_however_it_beats() {
+    let (fleet, calls) = believed_in_spite_of(|fleet, lease| {
+        let held = std::slice::from_ref(lease);
+        assert_eq!(fleet.queue().heartbeat(&lease.worker, held).unwrap(), [Beat::Kept]);
+        fleet.queue().evict(&lease.worker, true).unwrap();
+        assert_eq!(fleet.queue().heartbeat(&lease.worker, held).unwrap(), [Beat::Lost]);
+    });
+    assert_eq!(calls, 1);
+    assert_eq!(fleet.queue().list(&Default::default()).unwrap()[0].lapses, 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod bench;
 mod floors;
 mod lies;
 mod node;
+mod reach;
 mod shared;
 mod tier;
 mod worker;

@@ -79,7 +79,7 @@ fn a_proof_of_the_node_s_own_that_hangs_is_written_off_and_costs_no_device() {
     fleet.jobs_cut.store(true, Ordering::Relaxed);
     let own = mock_with(MockConfig { hang_every: 2, ..MockConfig::default() });
     let devices: Arc<dyn Backend> = Arc::new(Bounded::new(own.clone(), 1));
-    let node = fleet.node_over(devices, [Duration::from_millis(20); 3]);
+    let node = fleet.node_over(devices, [Duration::from_millis(20); 3], [Duration::from_secs(600); 3]);
     node.prove(&task(1)).unwrap();
     let hung = node.prove(&task(2)).unwrap_err();
     assert!(matches!(hung, ProveError::TimedOut { statement, .. } if statement == id(&task(2))), "{hung}");

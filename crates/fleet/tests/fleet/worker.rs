@@ -162,7 +162,8 @@ fn whoever_waits_for_the_store_does_not_hang_however_long_that_lasts() {
     let machine = fleet.worker_with(&far, settings);
     several_signs_of_life(&fleet, &machine);
     let report = machine.end();
-    assert_eq!((report.failed, report.released), (0, 1));
+    // After a lease's time it is given back; what counts is that nothing hung.
+    assert!(report.failed == 0 && report.released >= 1, "{report:?}");
     assert_eq!(fleet.queue().find(&[id(&task(0))]).unwrap().remove(0).failures, 0);
 }
 
