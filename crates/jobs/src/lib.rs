@@ -23,8 +23,10 @@
 //!   kills whoever tries it runs out of its budget like one that fails. Then it is *quarantined* by name, until somebody
 //!   releases it.
 //! * **Done means that somebody said so.** The receipt lies in the shared store under the statement, and whoever asked
-//!   verifies it before believing it: [`Queue::confirm`] or [`Queue::reject`]. A worker whose work is rejected, or whose
-//!   leases run out, rests.
+//!   verifies it before believing it: [`Queue::confirm`] or [`Queue::reject`]. A worker whose work is rejected or
+//!   fails, or whose leases run out, rests, and whoever failed at a job leaves it to others for a lease.
+//! * **Signs of life keep a lease, and are no proof.** Whoever asked bounds for how long it waits while a job runs. Who is evicted
+//!   keeps nothing.
 //! * **Finished work is never taken away.** To cancel a job that runs is a request; a completion with the valid token is
 //!   taken whatever was asked meanwhile.
 //! * **What is said again may be forgotten.** A table that crashes may have lost the last of what is [forgettable]: it costs
