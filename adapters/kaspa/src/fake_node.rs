@@ -52,6 +52,11 @@ impl FakeNode {
         self.state().mempool.clone()
     }
 
+    /// It loses its mempool.
+    pub(crate) fn drop_all(&self) {
+        self.state().mempool.clear();
+    }
+
     /// What its estimate is from now on.
     pub(crate) fn set_feerate(&self, feerate: f64) {
         self.state().feerate = feerate;

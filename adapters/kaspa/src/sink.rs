@@ -29,6 +29,12 @@
 //! its first state as soon as nothing is to be sent, and at the latest with the first submission. In advance it does so only where the
 //! chain is followed from the block that accepted the founding: any other first state would leave out what the lane accepted.
 //!
+//! # Fees
+//!
+//! Whoever sends transactions of the lane makes bundles, and each bundle is a settlement. So what settlements cost a day is
+//! [bounded](crate::allowance). Where it is used up they wait, the oldest first, until enough has grown back. Nothing is lost by that: what
+//! waits for too long is anchored in a later block, together with what comes after it.
+//!
 //! # Exits
 //!
 //! An [`ExitPayer`] pays the claims that settlements leave, whoever sent those settlements.
@@ -54,6 +60,7 @@ use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use reprise_chain::recording::Lane;
+use reprise_disk::data_dir::LockedPath;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
@@ -74,7 +81,7 @@ use crate::names::{self, UnknownNetworkError};
 use crate::purse::Purse;
 use crate::settlement::{BuildError, Selected, Settling};
 use crate::wallet::{self, Haste, Pending, WalletError, coins, feerate, pending, send, unspent};
-use crate::{digest, kaspa_hash};
+use crate::{digest, draft, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The wait before a failed job is tried again: a node's index of unspent outputs lags behind its tip.
@@ -169,6 +176,19 @@ pub enum SinkError {
     /// Exits wait for the next day.
     #[error(transparent)]
     Spent(#[from] SpentError),
+    /// Settlements wait until the day's fees have grown back.
+    #[error(
+        "the settlement would cost {fee} sompi, and {left} are left of the {a_day} a day that this node pays in fees for settlements \
+         (--settlement-fees): it is sent once enough has grown back"
+    )]
+    Allowance {
+        /// What it would cost.
+        fee: u64,
+        /// What is left.
+        left: u64,
+        /// The bound.
+        a_day: u64,
+    },
     /// The seal is not of the kind that the covenant verifies.
     #[error("the seal is not one that the covenant verifies: {reason}")]
     Seal {
@@ -235,7 +255,9 @@ impl SinkError {
             Self::Orphaned { .. } => Cause::Orphaned,
             Self::TooDeep { .. } => Cause::TooDeep,
             Self::Build(BuildError::InsufficientFunds { .. }) => Cause::NoCoins,
-            Self::Build(BuildError::FeeTooHigh { .. }) | Self::Spent(_) => Cause::FeeBound,
+            Self::Build(BuildError::FeeTooHigh { .. }) | Self::Spent(_) | Self::Allowance { .. } => {
+                Cause::FeeBound
+            }
             Self::Build(BuildError::Mass | BuildError::TooHeavy { .. }) => Cause::TooHeavy,
             Self::Build(BuildError::Refused { .. } | BuildError::Script(_))
             | Self::Coins(_)
@@ -273,6 +295,10 @@ pub struct Payer {
 /// What a node pays in fees for exits a day, where nothing else is said: ten kaspa, in sompi.
 pub const EXIT_FEES: u64 = 1_000_000_000;
 
+/// What a node pays in fees for settlements a day, where nothing else is said: fifty kaspa, in sompi. At the least fee rate that is a
+/// hundred settlements under a succinct proof, one in a quarter of an hour; several thousand of what a private network settles.
+pub const SETTLEMENT_FEES: u64 = 5_000_000_000;
+
 /// How settlements are paid for and proved.
 #[derive(Debug, Clone)]
 pub struct SinkConfig {
@@ -294,6 +320,10 @@ pub struct SinkConfig {
     pub fee_max: u64,
     /// The most that exits may cost in fees a day, in sompi.
     pub exit_fees: u64,
+    /// The most that settlements may cost in fees a day, in sompi.
+    pub settlement_fees: u64,
+    /// Where it is kept what exits and settlements have cost of these.
+    pub kept: Option<[LockedPath; 2]>,
     /// The lane, and how many blue scores its entry lasts.
     pub lane: (Lane, u64),
 }
@@ -472,6 +502,8 @@ struct SettleLoop {
     looked_for_founded: Option<Instant>,
     entry_error: Lasting,
     exit_payer: ExitPayer,
+    /// What settlements may cost.
+    allowance: Allowance,
     keep_alive: KeepAlive,
     purse: Purse,
     merged: Option<Instant>,
@@ -482,9 +514,17 @@ struct SettleLoop {
 impl SettleLoop {
     fn new(config: SinkConfig) -> Self {
         let (lane, expires_after) = config.lane.clone();
+        let a_day = [config.exit_fees, config.settlement_fees];
+        let [exits, allowance] = match config.kept.clone() {
+            Some([exits, settlements]) => {
+                [Allowance::kept(a_day[0], exits), Allowance::kept(a_day[1], settlements)]
+            }
+            None => a_day.map(|a_day| Allowance::of(a_day, Instant::now())),
+        };
         Self {
             keep_alive: KeepAlive::new(lane, expires_after),
-            exit_payer: ExitPayer::within(Allowance::of(config.exit_fees, Instant::now())),
+            exit_payer: ExitPayer::within(exits),
+            allowance,
             config,
             client: None,
             sent: None,
@@ -869,14 +909,16 @@ impl SettleLoop {
         statement: Option<StatementId>,
         build: impl Fn(&Settling, Funding<'_>) -> Result<Transaction, BuildError>,
     ) -> Result<Option<Hash>, SinkError> {
-        let Self { config: SinkConfig { settling, fee_max, .. }, purse, .. } = self;
+        let Self { config: SinkConfig { settling, fee_max, .. }, purse, allowance, .. } = self;
         let spends_covenant = replaces.map(|sent| sent.rival);
-        let mut bid = Bid::of(rpc, purse, settling, *fee_max, spends_covenant).await?;
+        let left = allowance.left_for(spends_covenant.as_ref().map(|rival| rival.id), Instant::now());
+        let fee_max = (*fee_max).min(left);
+        let mut bid = Bid::of(rpc, purse, settling, fee_max, spends_covenant).await?;
         let mut built = bid.build(|funding| build(settling, funding));
         if matches!(built, Err(BuildError::InsufficientFunds { .. })) && bid.replaces.is_none() {
             for (rival, _) in purse.own(rpc, &settling.params, |it| settling.is_upkeep(it)).await {
                 let is_fresh = rival.is_fresh();
-                let instead = Bid::of(rpc, purse, settling, *fee_max, Some(rival)).await?;
+                let instead = Bid::of(rpc, purse, settling, fee_max, Some(rival)).await?;
                 let with_its_coins = instead.build(|funding| build(settling, funding));
                 if matches!(with_its_coins, Err(BuildError::InsufficientFunds { .. })) {
                     continue;
@@ -888,16 +930,29 @@ impl SettleLoop {
                 break;
             }
         }
-        let (transaction, feerate) = built?;
-        let (rival, _) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
+        let (transaction, feerate) = match built {
+            Ok(built) => built,
+            Err(BuildError::FeeTooHigh { fee, .. }) => return Err(self.too_dear(fee)),
+            Err(error) => return Err(error.into()),
+        };
+        let fee = (draft::mass(&settling.params, &transaction) as f64 * feerate).ceil() as u64;
+        let (rival, replaced) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
         let id = rival.id;
+        allowance.take((id, fee), replaced, Instant::now());
         self.sent = Some(Sent { statement, rival, dear: None });
         Ok(Some(id))
     }
 
     /// The refusal of a transaction that would cost so much.
-    fn too_dear(&self, fee: u64) -> SinkError {
-        BuildError::FeeTooHigh { fee, fee_max: self.config.fee_max }.into()
+    fn too_dear(&mut self, fee: u64) -> SinkError {
+        let fee_max = self.config.fee_max;
+        match fee <= fee_max {
+            true => {
+                let left = self.allowance.left(Instant::now());
+                SinkError::Allowance { fee, left, a_day: self.allowance.a_day() }
+            }
+            false => BuildError::FeeTooHigh { fee, fee_max }.into(),
+        }
     }
 
     /// Sends the settlement where it is not in the mempool, or waits there for too long. Returns the id of the transaction
@@ -923,7 +978,9 @@ impl SettleLoop {
         let sent = self.send(rpc, job).await;
         let (Err(error), Some(before)) = (&sent, before) else { return sent };
         let dear = match error {
-            SinkError::Build(BuildError::FeeTooHigh { fee, .. }) => Some(*fee),
+            SinkError::Build(BuildError::FeeTooHigh { fee, .. }) | SinkError::Allowance { fee, .. } => {
+                Some(*fee)
+            }
             // It may have been accepted just now.
             SinkError::Node(_) => None,
             _ => return sent,
@@ -1128,6 +1185,8 @@ mod tests {
             first_at: 1,
             fee_max,
             exit_fees: EXIT_FEES,
+            settlement_fees: SETTLEMENT_FEES,
+            kept: None,
             lane: (lane, 1_000),
         })
     }
@@ -1251,6 +1310,44 @@ mod tests {
         wait_for_long(&mut settling);
         assert_eq!(settle(&mut settling).await, Ok(()));
         assert_ne!(only(&node, &settling), second);
+    }
+
+    #[tokio::test]
+    async fn settlements_wait_where_the_day_s_fees_are_used_up_and_go_on_once_enough_has_grown_back() {
+        let mut settling = started(KASPA);
+        let node = node(&settling, settling.config.settling.rules.script(BEFORE));
+        settling.allowance.stand_still();
+        settling.settle_over(&node, &job()).await.unwrap().unwrap();
+        let first = only(&node, &settling);
+        let (fee, left) = (node.paid(&first).0, settling.allowance.left(Instant::now()));
+        assert!((SETTLEMENT_FEES - left).abs_diff(fee) < 10, "{fee}");
+        // A replacement takes what it pays more, and no more than is left.
+        let mut allowance = Allowance::of(2 * fee, Instant::now());
+        allowance.stand_still();
+        allowance.take((first.id(), fee), None, Instant::now());
+        settling.allowance = allowance;
+        node.set_feerate(100.0 * FEERATE_MIN);
+        settling.config.fee_max = 1_000 * KASPA;
+        wait_for_long(&mut settling);
+        settling.settle_over(&node, &job()).await.unwrap().unwrap();
+        let second = only(&node, &settling);
+        assert!((fee + 1..=2 * fee).contains(&node.paid(&second).0));
+        for _ in 0..2 {
+            wait_for_long(&mut settling);
+            let refused = settling.settle_over(&node, &job()).await.unwrap_err();
+            assert_eq!(refused.cause(), Cause::FeeBound);
+            assert!(refused.to_string().contains("--settlement-fees"), "{refused}");
+        }
+        assert_eq!(only(&node, &settling), second, "it waits on");
+        // The next one is not sent at all, until enough has grown back.
+        node.set_feerate(FEERATE_MIN);
+        node.drop_all();
+        settling.sent = None;
+        let refused = settling.settle_over(&node, &job()).await.unwrap_err();
+        assert!(matches!(refused, SinkError::Allowance { a_day, .. } if a_day == 2 * fee), "{refused}");
+        assert!(node.mempool().is_empty());
+        settling.allowance = Allowance::of(2 * fee, Instant::now());
+        assert!(settling.settle_over(&node, &job()).await.unwrap().is_some());
     }
 
     #[tokio::test]
