@@ -8,8 +8,14 @@
 //! # What a stranger can make of it
 //!
 //! Whoever has coins in the rollup can make exits of them without end, each for a fraction of what it costs to pay it. So the work of
-//! a step does not grow with the number of exits, what a day costs is [bounded](Allowance), and large exits come first: what is left
+//! a step does not grow with the number of exits, what a day costs is [bounded](crate::allowance), and large exits come first: what is left
 //! waits for the next day, or for whoever pays it.
+//!
+//! Anybody may pay exits and merge coins of the vault, for as little as nodes relay. What waits in the mempool for long is outbid,
+//! whoever sent it (`bid`): by a payment out of the same claim, or with the same coins of the vault. A node lets a
+//! transaction replace one other. So one that spends a claim which somebody's transaction spends leaves alone the coins that a third one
+//! spends; where nothing else is left in the vault, one that waits is replaced by a merge of its coins, and they are free in the next
+//! block.
 
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -23,14 +29,16 @@ use reprise_model::digest::Digest;
 use reprise_model::exit::{Payee, Tree};
 pub use reprise_settler::UnpaidExits;
 
+use crate::allowance::Allowance;
+use crate::bid::{BUMP_AFTER, Bid, Rival};
 use crate::claim::{self, COINS_MAX, ClaimStep, EXITS_MAX};
 use crate::client::Unanswered;
-use crate::coin::{Coin, Fees, Funding};
+use crate::coin::{Coin, Funding};
 use crate::digest;
 use crate::draft::CHANGE_MIN;
 use crate::purse::Purse;
 use crate::settlement::{BuildError, Completed, Settling};
-use crate::wallet::{self, Haste, WalletError};
+use crate::wallet::{self, Pending, WalletError};
 
 /// The vault holds less than an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -142,38 +150,6 @@ const SCRIPTS_MAX: usize = 128;
 /// How long it rests once all of what it looked at waits.
 const REST: Duration = Duration::from_secs(60);
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What a node pays for exits, in fees and what it adds to the vault: so much a day, and never more at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Allowance {
-    a_day: u64,
-    left: u64,
-    since: Instant,
-}
-
-impl Allowance {
-    /// So many sompi a day, all of which are left now.
-    pub fn of(a_day: u64, now: Instant) -> Self {
-        Self { a_day, left: a_day, since: now }
-    }
-
-    /// What is left.
-    pub fn left(&mut self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.since).min(DAY);
-        let grown = u128::from(self.a_day) * since.as_millis() / DAY.as_millis();
-        let left = u128::from(self.left).saturating_add(grown).min(self.a_day.into());
-        self.left = u64::try_from(left).unwrap_or(u64::MAX);
-        self.since = now;
-        self.left
-    }
-
-    /// So much was paid.
-    pub fn take(&mut self, fee: u64, now: Instant) {
-        self.left = self.left(now).saturating_sub(fee);
-    }
-}
-
 /// The claim of one settlement.
 #[derive(Debug)]
 struct PendingClaim {
@@ -241,7 +217,8 @@ impl ExitPayer {
         self.under_way.is_some()
     }
 
-    /// Sends the next transaction, where there is something to pay and no transaction is under way. Returns its id.
+    /// Sends the next transaction, where there is something to pay and none is under way that may be in the next block. Returns its
+    /// id.
     pub async fn step(
         &mut self,
         rpc: &dyn RpcApi,
@@ -249,56 +226,61 @@ impl ExitPayer {
         purse: &mut Purse,
     ) -> Result<Option<Hash>, PayError> {
         if let Some(sent) = self.under_way {
-            if rpc.get_mempool_entry(sent, true, false).await.is_ok() {
+            if wallet::waiting(rpc, sent).await.is_none() {
+                self.under_way = None;
+            } else if purse.since(sent).elapsed() < BUMP_AFTER {
                 return Ok(None);
             }
-            self.under_way = None;
         }
         if let Some((_, waits)) = self.rests.filter(|(until, _)| Instant::now() < *until) {
             return Err(waits.into());
         }
-        let (mut waiting, mut stuck) = (None, None);
+        let (mut waiting, mut stuck, mut poor) = (None, None, None);
         for _ in 0..SETTLEMENTS_MAX.min(self.pending.len()) {
             let at = self.next % self.pending.len().max(1);
             let Some(claim) = self.pending.get_mut(at) else { break };
+            self.next = at + 1;
             // Where there is none: not settled on the node's chain yet, paid, or paid in another order, which the chain will show.
             let found = claim.find(rpc, context.settling.covenant, context.prefix).await?;
             let Some((claimed, paid)) = found.filter(|(_, paid)| *paid < claim.due.min(AHEAD_MAX)) else {
-                self.next = at + 1;
                 continue;
             };
-            let allowed =
-                self.allowance.as_mut().map(|allowance| (allowance.left(Instant::now()), allowance.a_day));
-            let (left, a_day) = allowed.unwrap_or((u64::MAX, u64::MAX));
-            let bounded = PaymentContext { fee_max: context.fee_max.min(left), ..context };
-            let paying = pay(rpc, bounded, &claimed, (claim, paid), purse).await;
-            let Completed { transaction, fee, .. } = match paying {
-                Ok(completed) => completed,
+            let mut payer = Payer { rpc, context, purse: &mut *purse, allowance: self.allowance.as_mut() };
+            let payment = match payer.pay(&claimed, (claim, paid)).await {
+                Ok(Some(payment)) => payment,
+                // Somebody's transaction is on its way, which may be in the next block.
+                Ok(None) => continue,
+                // What another settlement's payment replaces has coins.
+                Err(error @ PayError::Build(BuildError::InsufficientFunds { .. }))
+                    if payer.purse.is_in_use() =>
+                {
+                    poor = poor.or(Some(error));
+                    continue;
+                }
                 Err(error) => {
+                    let (left, a_day) = payer.left(None);
                     // Another settlement may have a larger exit, which costs less, or a smaller one, which takes less.
                     match Waits::of(error, context.fee_max, (left, a_day)) {
                         Ok(waits) => waiting = waiting.or(Some(waits)),
                         Err(error) if error.is_of_one_claim() => stuck = stuck.or(Some(error)),
                         Err(error) => return Err(error),
                     }
-                    self.next = at + 1;
                     continue;
                 }
             };
+            let Payment { bid, completed: Completed { transaction, fee, .. }, feerate } = payment;
             // A claim whose payment the node refuses keeps no other waiting.
-            self.next = at + 1;
-            let sent = wallet::send(rpc, &transaction).await?;
+            let (sent, replaced) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
             if let Some(allowance) = &mut self.allowance {
-                allowance.take(fee, Instant::now());
+                allowance.take((sent.id, fee), replaced, Instant::now());
             }
-            purse.sent(sent, &transaction);
-            self.under_way = Some(sent);
-            return Ok(Some(sent));
+            self.under_way = Some(sent.id);
+            return Ok(Some(sent.id));
         }
         if let Some(waits) = waiting {
             self.rests = Some((Instant::now() + REST, waits));
         }
-        match stuck.or(waiting.map(PayError::from)) {
+        match stuck.or(poor).or(waiting.map(PayError::from)) {
             None => Ok(None),
             Some(error) => Err(error),
         }
@@ -362,54 +344,154 @@ impl PendingClaim {
     }
 }
 
-/// The transaction that pays the next exits where so many are paid, or one that first merges coins of the vault where too many were
-/// needed.
-async fn pay(
-    rpc: &dyn RpcApi,
-    context: PaymentContext<'_>,
-    claimed: &Coin,
-    (claim, paid): (&PendingClaim, usize),
-    purse: &mut Purse,
-) -> Result<Completed, PayError> {
-    let PaymentContext { settling, prefix, fee_max } = context;
-    let paying = purse.coins(rpc, &settling.params, &settling.key, None).await?;
-    let feerate = wallet::feerate(rpc, Haste::Normal).await?;
-    let funding = Funding { coins: &paying, fees: Fees { feerate, fee_max } };
-    let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
-    let held = wallet::unspent(rpc, &vault, prefix).await?;
-    // One that cannot be spent yet would have the node refuse the payment.
-    let mut held = wallet::mature(rpc, &settling.params, held).await?;
-    held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
-    // What another payment spends, which waits, is left alone as long as the rest holds enough.
-    let waiting = wallet::pending(rpc, &vault, prefix).await?;
-    let spent = |coin: &Coin| {
-        let inputs = waiting.iter().flat_map(|(transaction, _)| &transaction.inputs);
-        inputs.map(|input| input.previous_outpoint).any(|outpoint| outpoint == coin.outpoint)
-    };
-    let free: Vec<Coin> = held.iter().filter(|coin| !spent(coin)).cloned().collect();
-    let next = &claim.order[paid..claim.due.min(paid + EXITS_MAX)];
-    let tree = claim.tree_after(paid);
-    let mut count = next.len();
-    loop {
-        let step = ClaimStep::take_first(&mut tree.clone(), &claim.unpaid.exits, &next[..count]);
-        let step = step.ok_or(BuildError::Mass)?;
-        count = step.exits.len();
-        let taken = step.amount();
-        let chosen = match enough(&free, taken) {
-            Held::Less(_) => enough(&held, taken),
-            chosen => chosen,
-        };
-        let fewer = match chosen {
-            Held::Enough(coins) => match settling.claim_exits(claimed.clone(), &step, coins, funding) {
-                Err(BuildError::TooHeavy { .. } | BuildError::FeeTooHigh { .. }) if count > 1 => count / 2,
-                done => return Ok(done?),
-            },
-            Held::InMany(coins) => return Ok(settling.merge(coins, funding)?),
-            Held::Less(_) if count > 1 => count / 2,
-            Held::Less(held) => return Err(ShortError { held, taken }.into()),
-        };
-        count = fewer;
+/// A transaction that pays exits, or merges coins of the vault for that.
+struct Payment {
+    bid: Bid,
+    completed: Completed,
+    feerate: f64,
+}
+
+/// What pays the exits of a claim.
+struct Payer<'a> {
+    rpc: &'a dyn RpcApi,
+    context: PaymentContext<'a>,
+    purse: &'a mut Purse,
+    allowance: Option<&'a mut Allowance>,
+}
+
+/// A claim as the node lists it, and its settlement's exits, of which so many are paid.
+type Claimed<'a> = (&'a Coin, &'a PendingClaim, usize);
+
+impl Payer<'_> {
+    /// What is left of the day's fees, and what there is for a day, for a transaction in place of this one.
+    fn left(&mut self, replaced: Option<Hash>) -> (u64, u64) {
+        let left =
+            |allowance: &mut Allowance| (allowance.left_for(replaced, Instant::now()), allowance.a_day());
+        self.allowance.as_deref_mut().map_or((u64::MAX, u64::MAX), left)
     }
+
+    async fn bid(&mut self, replaces: Option<&Rival>) -> Result<Bid, PayError> {
+        let (left, _) = self.left(replaces.map(|rival| rival.id));
+        let fee_max = self.context.fee_max.min(left);
+        Ok(Bid::of(self.rpc, self.purse, self.context.settling, fee_max, replaces.cloned()).await?)
+    }
+
+    /// The transaction that pays the next exits where so many are paid, or one that first merges coins of the vault where too many were
+    /// needed. `None` where a transaction that spends what is needed may be in the next block.
+    async fn pay(
+        &mut self,
+        claimed: &Coin,
+        (claim, paid): (&PendingClaim, usize),
+    ) -> Result<Option<Payment>, PayError> {
+        let PaymentContext { settling, prefix, .. } = self.context;
+        let script = &claimed.entry.script_public_key;
+        let on_claim = self.rivals(script).await?.into_iter().find(|rival| rival.spends(&claimed.outpoint));
+        if on_claim.as_ref().is_some_and(Rival::is_fresh) {
+            return Ok(None);
+        }
+        let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
+        let held = wallet::unspent(self.rpc, &vault, prefix).await?;
+        // One that cannot be spent yet would have the node refuse the payment.
+        let mut held = wallet::mature(self.rpc, &settling.params, held).await?;
+        held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
+        let mut others = self.rivals(&vault).await?;
+        others.retain(|rival| on_claim.as_ref().is_none_or(|on_claim| on_claim.id != rival.id));
+        let claimed = (claimed, claim, paid);
+        let free = beside(&held, &others, None);
+        let short = match self.pay_out_of(&free, on_claim.as_ref(), claimed).await {
+            Err(PayError::Short(short)) => short,
+            paying => return paying.map(Some),
+        };
+        if sum(&held) < short.taken {
+            return Err(ShortError { held: sum(&held), ..short }.into());
+        }
+        // The rest is spent by transactions that wait.
+        let spent_by = |rival: &Rival| -> Vec<Coin> {
+            held.iter().filter(|coin| rival.spends(&coin.outpoint)).cloned().collect()
+        };
+        others.sort_by_key(|rival| (rival.is_fresh(), Reverse(sum(&spent_by(rival)))));
+        let with = |rival: &Rival| beside(&held, &others, Some(rival));
+        let has_enough = |rival: &&Rival| on_claim.is_none() && sum(&with(rival)) >= short.taken;
+        if let Some(rival) = others.iter().find(has_enough) {
+            return match rival.is_fresh() {
+                true => Ok(None),
+                false => self.pay_out_of(&with(rival), Some(rival), claimed).await.map(Some),
+            };
+        }
+        let Some(rival) = others.first().filter(|rival| !rival.is_fresh()) else { return Ok(None) };
+        let coins = spent_by(rival);
+        let largest = coins[coins.len().saturating_sub(COINS_MAX)..].to_vec();
+        self.merge(largest, Some(rival)).await.map(Some)
+    }
+
+    /// What waits in the mempool and spends outputs of a script.
+    async fn rivals(&mut self, script: &ScriptPublicKey) -> Result<Vec<Rival>, PayError> {
+        let pending = wallet::pending(self.rpc, script, self.context.prefix).await?;
+        let params = &self.context.settling.params;
+        Ok(pending.iter().map(|pending: &Pending| self.purse.rival(params, pending)).collect())
+    }
+
+    /// Pays the next exits out of these coins, or fewer of them, or merges coins first.
+    async fn pay_out_of(
+        &mut self,
+        held: &[Coin],
+        replaces: Option<&Rival>,
+        (claimed, claim, paid): Claimed<'_>,
+    ) -> Result<Payment, PayError> {
+        let settling = self.context.settling;
+        let bid = self.bid(replaces).await?;
+        let next = &claim.order[paid..claim.due.min(paid + EXITS_MAX)];
+        let tree = claim.tree_after(paid);
+        let mut count = next.len();
+        loop {
+            let step = ClaimStep::take_first(&mut tree.clone(), &claim.unpaid.exits, &next[..count]);
+            let step = step.ok_or(BuildError::Mass)?;
+            count = step.exits.len();
+            let taken = step.amount();
+            let fewer = match enough(held, taken) {
+                Held::Enough(coins) => {
+                    let build = |funding: Funding<'_>| {
+                        settling.claim_exits(claimed.clone(), &step, coins.clone(), funding)
+                    };
+                    match bid.build(build) {
+                        Err(BuildError::TooHeavy { .. } | BuildError::FeeTooHigh { .. }) if count > 1 => {
+                            count / 2
+                        }
+                        built => {
+                            let (completed, feerate) = built?;
+                            return Ok(Payment { bid, completed, feerate });
+                        }
+                    }
+                }
+                Held::InMany(coins) => return self.merge(coins, replaces).await,
+                Held::Less(_) if count > 1 => count / 2,
+                Held::Less(held) => return Err(ShortError { held, taken }.into()),
+            };
+            count = fewer;
+        }
+    }
+
+    /// Merges coins of the vault, in place of a transaction if that spends any of them.
+    async fn merge(&mut self, coins: Vec<Coin>, replaces: Option<&Rival>) -> Result<Payment, PayError> {
+        let settling = self.context.settling;
+        let competes = |rival: &&Rival| coins.iter().any(|coin| rival.spends(&coin.outpoint));
+        let bid = self.bid(replaces.filter(competes)).await?;
+        let (completed, feerate) = bid.build(|funding| settling.merge(coins.clone(), funding))?;
+        Ok(Payment { bid, completed, feerate })
+    }
+}
+
+/// The coins that a transaction can spend which replaces this one: a node lets it compete with no other.
+fn beside(held: &[Coin], others: &[Rival], replaced: Option<&Rival>) -> Vec<Coin> {
+    let is_free = |coin: &&Coin| {
+        let mut others = others.iter().filter(|rival| Some(rival.id) != replaced.map(|it| it.id));
+        !others.any(|rival| rival.spends(&coin.outpoint))
+    };
+    held.iter().filter(is_free).cloned().collect()
+}
+
+fn sum(coins: &[Coin]) -> u64 {
+    coins.iter().fold(0, |sum, coin| sum.saturating_add(coin.entry.amount))
 }
 
 /// What the vault holds against what is taken.
@@ -428,7 +510,6 @@ enum Held {
 /// To a change that is too small for an output the key would have to add, and whoever makes an exit chooses how much. So that is the
 /// last way, where all that the vault holds leaves no more.
 fn enough(held: &[Coin], taken: u64) -> Held {
-    let sum = |coins: &[Coin]| coins.iter().fold(0u64, |sum, coin| sum.saturating_add(coin.entry.amount));
     let change = |coins: &[Coin]| sum(coins).checked_sub(taken);
     let fits = |coins: &&[Coin]| change(coins).is_some_and(|change| change == 0 || change >= CHANGE_MIN);
     let several = COINS_MAX.min(held.len());
@@ -446,9 +527,9 @@ fn enough(held: &[Coin], taken: u64) -> Held {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use kaspa_consensus_core::config::params::SIMNET_PARAMS;
-    use kaspa_consensus_core::tx::{TransactionOutpoint, UtxoEntry};
+    use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint, UtxoEntry};
     use reprise_model::block::ObservedSettlement;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
     use reprise_model::exit::{Exit, ScriptClass};
@@ -456,6 +537,7 @@ mod tests {
 
     use super::*;
     use crate::claim::CLAIM_VALUE;
+    use crate::coin::{FEERATE_MIN, Fees};
     use crate::covenant::{Proof, Rules};
     use crate::fake_node::FakeNode;
     use crate::key::Key;
@@ -507,6 +589,11 @@ mod tests {
         Exit { payee: Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) }, amount }
     }
 
+    /// A settlement that owes one exit.
+    pub(crate) fn owed(number: u8, amount: u64) -> UnpaidExits {
+        unpaid(number, vec![exit(amount)])
+    }
+
     #[test]
     fn what_a_step_looks_at_does_not_grow_with_the_exits_of_a_settlement_and_large_ones_come_first() {
         // Ten thousand of a stranger's, and three of others between them.
@@ -543,24 +630,6 @@ mod tests {
         assert!(!own(BuildError::InsufficientFunds { address, found: 1, needed: 2 }.into()));
         assert!(!own(BuildError::FeeTooHigh { fee: 2, fee_max: 1 }.into()));
         assert!(!own(SpentError { fee: 2, left: 1, a_day: 3 }.into()));
-    }
-
-    #[test]
-    fn fees_for_exits_stay_within_the_day_s_and_grow_back_evenly() {
-        let begin = Instant::now();
-        let mut allowance = Allowance::of(1_000, begin);
-        assert_eq!(allowance.left(begin), 1_000);
-        allowance.take(1_000, begin);
-        assert_eq!(allowance.left(begin), 0);
-        assert_eq!(allowance.left(begin + DAY / 4), 250);
-        allowance.take(250, begin + DAY / 4);
-        assert_eq!(allowance.left(begin + DAY / 2), 250);
-        assert_eq!(allowance.left(begin + 9 * DAY), 1_000, "and no more than a day's at once");
-        // Looked at every second, it grows as if it were looked at once.
-        let mut often = Allowance::of(86_400_000, begin);
-        often.take(86_400_000, begin);
-        let last = (1..=3_600).map(|second| often.left(begin + Duration::from_secs(second))).last();
-        assert_eq!(last, Some(3_600_000));
     }
 
     #[test]
@@ -646,8 +715,7 @@ mod tests {
             let unpaid = stranger(8 * CHANGE_MIN - 1);
             let node = node(&settling, &[&unpaid], &vec![CHANGE_MIN; coins]);
             let mut exit_payer = ExitPayer::within(Allowance::of(kaspa, Instant::now()));
-            // Nothing grows back while the test runs.
-            exit_payer.allowance.as_mut().unwrap().since += DAY;
+            exit_payer.allowance.as_mut().unwrap().stand_still();
             exit_payer.set_unpaid(vec![unpaid]);
             let before = node.held(&settling.key.script());
             let (mut fees, mut purse) = (0, Purse::default());
@@ -657,7 +725,7 @@ mod tests {
             }
             let lost = before - node.held(&settling.key.script());
             assert_eq!(lost, fees + added, "of {coins} coins");
-            let left = exit_payer.allowance.unwrap().left;
+            let left = exit_payer.allowance.unwrap().left(Instant::now());
             assert_eq!(lost, kaspa - left, "of {coins} coins: what the key loses is what the day's pay");
             assert_eq!(node.held(&claim::payee(&exit(1))), 8 * CHANGE_MIN - 1);
         }
@@ -673,23 +741,176 @@ mod tests {
         }
     }
 
+    const KASPA: u64 = 100_000_000;
+
+    fn context(settling: &Settling) -> PaymentContext<'_> {
+        PaymentContext { settling, prefix: Prefix::Simnet, fee_max: KASPA }
+    }
+
+    fn payer_of(unpaid: &[&UnpaidExits]) -> ExitPayer {
+        let mut exit_payer = ExitPayer::within(Allowance::of(10 * KASPA, Instant::now()));
+        exit_payer.allowance.as_mut().unwrap().stand_still();
+        exit_payer.set_unpaid(unpaid.iter().map(|unpaid| (*unpaid).clone()).collect());
+        exit_payer
+    }
+
+    /// The key of somebody else, who may do what anybody may.
+    fn stranger(settling: &Settling) -> Settling {
+        Settling { key: Key::parse(&"08".repeat(32), "a test").unwrap(), ..settling.clone() }
+    }
+
+    fn spends(transaction: &Transaction, outpoint: TransactionOutpoint) -> bool {
+        transaction.inputs.iter().any(|input| input.previous_outpoint == outpoint)
+    }
+
+    /// The output of this number that the node began with.
+    fn output(number: u32) -> TransactionOutpoint {
+        TransactionOutpoint::new(Hash::from_bytes([5; 32]), number)
+    }
+
     #[tokio::test]
-    async fn a_claim_whose_payment_the_node_refuses_keeps_no_other_waiting() {
+    async fn a_claim_that_a_waiting_transaction_spends_keeps_no_other_waiting_and_is_outbid_once_that_has_waited()
+     {
         let settling = settling();
-        let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: 100_000_000 };
-        let (first, second) = (unpaid(1, vec![exit(100_000_000)]), unpaid(2, vec![exit(200_000_000)]));
-        let node = node(&settling, &[&first, &second], &[500_000_000; 10]);
+        let (first, second) = (unpaid(1, vec![exit(KASPA)]), unpaid(2, vec![exit(2 * KASPA)]));
+        let node = node(&settling, &[&first, &second], &[5 * KASPA; 10]);
+        let other_settling = stranger(&settling);
+        node.give(&other_settling.key.script(), &[10 * KASPA]);
         // Somebody else pays the first, for so little that it waits.
         let mut other = ExitPayer::default();
         other.set_unpaid(vec![first.clone()]);
-        other.step(&node, context, &mut Purse::default()).await.unwrap().unwrap();
-        let waits = node.mempool();
-        let (mut exit_payer, mut purse) = (ExitPayer::default(), Purse::default());
-        exit_payer.set_unpaid(vec![first, second]);
-        exit_payer.step(&node, context, &mut purse).await.unwrap_err();
-        let sent = exit_payer.step(&node, context, &mut purse).await;
-        assert!(sent.is_ok(), "{sent:?}");
-        assert_eq!(node.mempool()[..1], waits);
-        assert_eq!(node.mempool().len(), 2);
+        other.step(&node, context(&other_settling), &mut Purse::default()).await.unwrap().unwrap();
+        let [theirs] = node.mempool().try_into().unwrap();
+        let (mut exit_payer, mut purse) = (payer_of(&[&first, &second]), Purse::default());
+        node.set_feerate(3.0 * FEERATE_MIN);
+        let sent = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap();
+        assert_eq!(node.mempool()[0], theirs, "it may be in the next block");
+        assert_eq!(sent, Some(node.mempool()[1].id()), "of the second settlement");
+        node.mine_only(sent.unwrap());
+        exit_payer.set_unpaid(vec![first]);
+        purse.forget();
+        assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
+        purse.wait_for_long();
+        let sent = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap();
+        let [ours] = node.mempool().try_into().unwrap();
+        assert_eq!(sent, Some(ours.id()));
+        assert!(node.paid(&ours).1 >= 3.0 * node.paid(&theirs).1 * 0.99);
+        node.mine();
+        assert_eq!(node.held(&claim::payee(&exit(1))), 3 * KASPA);
+    }
+
+    #[tokio::test]
+    async fn a_payment_of_its_own_that_waits_is_outbid_up_to_the_bound_also_after_a_restart_and_with_its_only_coin()
+     {
+        let settling = settling();
+        let unpaid = unpaid(1, vec![exit(KASPA)]);
+        for restarts in [false, true] {
+            let node = node(&settling, &[&unpaid], &[5 * KASPA]);
+            node.keep_one(&settling.key.script());
+            let (mut exit_payer, mut purse) = (payer_of(&[&unpaid]), Purse::default());
+            exit_payer.step(&node, context(&settling), &mut purse).await.unwrap().unwrap();
+            let [first] = node.mempool().try_into().unwrap();
+            node.set_feerate(4.0 * FEERATE_MIN);
+            if restarts {
+                (exit_payer, purse) = (payer_of(&[&unpaid]), Purse::default());
+            }
+            assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
+            purse.wait_for_long();
+            exit_payer.step(&node, context(&settling), &mut purse).await.unwrap().unwrap();
+            let [second] = node.mempool().try_into().unwrap();
+            assert!(node.paid(&second).1 >= 3.9 * node.paid(&first).1);
+            let (paid, left) =
+                (node.paid(&second).0, exit_payer.allowance.as_mut().unwrap().left(Instant::now()));
+            assert_eq!(left, 10 * KASPA - paid, "one of the two is mined, and one is paid");
+            // A bound that is below the bid, and above what waits: as much as is allowed. Then it is an error, and not before.
+            node.set_feerate(100.0 * FEERATE_MIN);
+            let bounded = PaymentContext { fee_max: paid + paid / 10, ..context(&settling) };
+            purse.wait_for_long();
+            exit_payer.step(&node, bounded, &mut purse).await.unwrap().unwrap();
+            let [third] = node.mempool().try_into().unwrap();
+            assert!((paid + 1..=paid + paid / 10).contains(&node.paid(&third).0));
+            assert_eq!(exit_payer.step(&node, bounded, &mut purse).await.unwrap(), None);
+            purse.wait_for_long();
+            let refused = exit_payer.step(&node, bounded, &mut purse).await.unwrap_err();
+            assert!(refused.to_string().contains("--fee-max"), "{refused}");
+            node.mine();
+            assert_eq!(node.held(&claim::payee(&exit(1))), KASPA);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_vault_that_a_stranger_merges_for_too_little_pays_all_the_same_and_no_transaction_competes_with_two()
+     {
+        let settling = settling();
+        let other = stranger(&settling);
+        let merge = async |node: &FakeNode, numbers: &[u32]| {
+            let coins = node.coins(&other.key.script());
+            let vault = node.coins(&claim::vault(digest(COVENANT)).unwrap());
+            let merged = vault.into_iter().filter(|coin| numbers.contains(&coin.outpoint.index)).collect();
+            let spent: Vec<_> = node.mempool().iter().flat_map(|it| it.inputs.clone()).collect();
+            let free = coins.iter().find(|coin| spent.iter().all(|it| it.previous_outpoint != coin.outpoint));
+            let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
+            let funding = Funding { coins: std::slice::from_ref(free.unwrap()), fees };
+            let merge = other.merge(merged, funding).unwrap().transaction;
+            wallet::send(node, &merge).await.unwrap()
+        };
+        // The claim is output 0, and the vault's coins are 1 to 4.
+        let stolen = |sets: &'static [&'static [u32]]| sets;
+        for (sets, amount, sends) in [
+            // One that takes all: it is replaced by the payment.
+            (stolen(&[&[1, 2, 3, 4]]), 6, 1),
+            // Two that share the vault, of which one has enough.
+            (stolen(&[&[1], &[2, 3, 4]]), 6, 1),
+            // None has enough: both coins are made one by one.
+            (stolen(&[&[1, 2], &[3, 4]]), 10, 2),
+        ] {
+            let unpaid = unpaid(1, vec![exit(amount * KASPA)]);
+            let node = node(&settling, &[&unpaid], &[3 * KASPA; 4]);
+            node.give(&other.key.script(), &[10 * KASPA; 2]);
+            for numbers in sets {
+                merge(&node, numbers).await;
+            }
+            node.set_feerate(3.0 * FEERATE_MIN);
+            let (mut exit_payer, mut purse) = (payer_of(&[&unpaid]), Purse::default());
+            assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
+            for sent in 1..=sends {
+                purse.wait_for_long();
+                let id = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap();
+                let id = id.unwrap_or_else(|| panic!("{sets:?}: {sent}"));
+                node.mine_only(id);
+                purse.forget();
+            }
+            assert_eq!(node.held(&claim::payee(&exit(1))), amount * KASPA, "{sets:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_transaction_never_competes_with_what_spends_the_claim_and_with_what_spends_the_vault() {
+        let settling = settling();
+        let other = stranger(&settling);
+        let unpaid = unpaid(1, vec![exit(2 * KASPA), exit(2 * KASPA)]);
+        let node = node(&settling, &[&unpaid], &[3 * KASPA; 4]);
+        node.give(&other.key.script(), &[10 * KASPA; 2]);
+        let coins = node.coins(&other.key.script());
+        let vault = node.coins(&claim::vault(digest(COVENANT)).unwrap());
+        let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
+        // One stranger pays one exit out of one coin, another merges the other coins.
+        let mut tree = unpaid.tree.clone();
+        let step = ClaimStep::take(&mut tree, &unpaid.exits, &[0]).unwrap();
+        let claimed = node.coins(&claim::script(&unpaid.tree.root()).unwrap()).remove(0);
+        let funding = |number: usize| Funding { coins: &coins[number..=number], fees };
+        let paid = other.claim_exits(claimed, &step, vec![vault[0].clone()], funding(0)).unwrap().transaction;
+        wallet::send(&node, &paid).await.unwrap();
+        let merged = other.merge(vault[1..].to_vec(), funding(1)).unwrap().transaction;
+        wallet::send(&node, &merged).await.unwrap();
+        node.set_feerate(3.0 * FEERATE_MIN);
+        let (mut exit_payer, mut purse) = (payer_of(&[&unpaid]), Purse::default());
+        assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
+        purse.wait_for_long();
+        let sent = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap().unwrap();
+        let mempool = node.mempool();
+        assert!(mempool.contains(&merged) && !mempool.contains(&paid), "the one on the claim is replaced");
+        let ours = mempool.iter().find(|it| it.id() == sent).unwrap();
+        assert!(spends(ours, output(0)) && spends(ours, vault[0].outpoint));
     }
 }

@@ -18,7 +18,8 @@ use kaspa_wrpc_client::prelude::{ListenerId, Scope};
 use reprise_model::digest::Digest;
 
 use crate::coin::{Coin, FEERATE_MIN};
-use crate::draft;
+use crate::exit_payer::UnpaidExits;
+use crate::{claim, digest, draft};
 
 /// The node.
 pub(crate) struct FakeNode {
@@ -51,6 +52,11 @@ impl FakeNode {
         self.state().mempool.clone()
     }
 
+    /// It loses its mempool.
+    pub(crate) fn drop_all(&self) {
+        self.state().mempool.clear();
+    }
+
     /// What its estimate is from now on.
     pub(crate) fn set_feerate(&self, feerate: f64) {
         self.state().feerate = feerate;
@@ -58,8 +64,17 @@ impl FakeNode {
 
     /// A block takes all of its mempool.
     pub(crate) fn mine(&self) {
+        let all: Vec<Hash> = self.mempool().iter().map(Transaction::id).collect();
+        all.into_iter().for_each(|id| self.mine_only(id));
+    }
+
+    /// A block takes one transaction of its mempool.
+    pub(crate) fn mine_only(&self, id: Hash) {
         let mut state = self.state();
-        for transaction in std::mem::take(&mut state.mempool) {
+        let of = |it: &Transaction| it.id() == id;
+        let (mined, left): (Vec<_>, Vec<_>) = std::mem::take(&mut state.mempool).into_iter().partition(of);
+        state.mempool = left;
+        for transaction in mined {
             let spends = |coin: &Coin| spends(&transaction, &coin.outpoint);
             state.coins.retain(|coin| !spends(coin));
             for (output, index) in transaction.outputs.iter().zip(0..) {
@@ -75,11 +90,41 @@ impl FakeNode {
         state.listeners.clear();
     }
 
+    /// The coins of a script.
+    pub(crate) fn coins(&self, script: &ScriptPublicKey) -> Vec<Coin> {
+        let state = self.state();
+        state.coins.iter().filter(|coin| coin.entry.script_public_key == *script).cloned().collect()
+    }
+
     /// What the coins of a script hold.
     pub(crate) fn held(&self, script: &ScriptPublicKey) -> u64 {
-        let state = self.state();
-        let of_script = state.coins.iter().filter(|coin| coin.entry.script_public_key == *script);
-        of_script.map(|coin| coin.entry.amount).sum()
+        self.coins(script).iter().map(|coin| coin.entry.amount).sum()
+    }
+
+    /// A script has these coins too.
+    pub(crate) fn give(&self, script: &ScriptPublicKey, amounts: &[u64]) {
+        let mut state = self.state();
+        for amount in amounts {
+            let number = u32::try_from(state.coins.len()).unwrap();
+            let outpoint = TransactionOutpoint::new(Hash::from_bytes([6; 32]), number);
+            let entry = UtxoEntry::new(*amount, script.clone(), 1, false, None);
+            state.coins.push(Coin { outpoint, entry });
+        }
+    }
+
+    /// There is a claim to these exits, and a vault that holds so much.
+    pub(crate) fn owe(&self, unpaid: &UnpaidExits, covenant: Hash, vault: u64) {
+        let claim = claim::script(&unpaid.tree.root()).unwrap();
+        self.give(&claim, &[claim::CLAIM_VALUE]);
+        self.state().coins.last_mut().unwrap().entry.covenant_id = Some(covenant);
+        self.give(&claim::vault(digest(covenant)).unwrap(), &[vault]);
+    }
+
+    /// A script has one of its coins only.
+    pub(crate) fn keep_one(&self, script: &ScriptPublicKey) {
+        let mut first = true;
+        let is_other = |coin: &Coin| coin.entry.script_public_key != *script;
+        self.state().coins.retain(|coin| is_other(coin) || std::mem::take(&mut first));
     }
 
     /// The fee of a transaction, and its fee rate.

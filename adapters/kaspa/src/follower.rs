@@ -278,15 +278,10 @@ impl FollowError {
         matches!(self, Self::Node(_) | Self::Unstable | Self::Behind { .. })
     }
 
-    /// Whether no other node's answer helps: the followed chain itself does not fit.
+    /// Whether no other node's answer helps: the followed chain itself does not fit. A reorg below what is final is none of these: that it
+    /// happened is one node's word, until several connections say so.
     pub fn is_final(&self) -> bool {
-        matches!(
-            self,
-            Self::RootOffChain { .. }
-                | Self::SnapshotUnknown { .. }
-                | Self::SnapshotHeader { .. }
-                | Self::Check(CheckError::BelowRoot { .. } | CheckError::Final { .. })
-        )
+        matches!(self, Self::RootOffChain { .. } | Self::SnapshotUnknown { .. } | Self::SnapshotHeader { .. })
     }
 }
 
@@ -1032,6 +1027,9 @@ impl Follower {
             let mut block = chain_block(header, &parent, answered, proof.as_ref(), &self.head.lane)?;
             if let Some(Watched { id: covenant, rules, statement_of, .. }) = &self.covenant {
                 let accepted = answered.accepted_transactions.iter();
+                let hash = block.metadata.block_hash;
+                let mut of_covenant = accepted.clone().filter(|it| settlement::spends(it, *covenant));
+                of_covenant.try_for_each(|it| check_id(hash, it))?;
                 if let Some(found) = accepted.clone().find_map(|it| other_pins(it, *covenant, rules)) {
                     let (block, covenant) = (block.metadata.block_hash, digest(*covenant));
                     let expected = rules.pins();
@@ -1201,4 +1199,15 @@ fn lane_transaction(
         computed if computed == node => Ok(transaction),
         computed => Err(FollowError::Id { block, node, computed }),
     }
+}
+
+/// A transaction's fields give the id that the node has for it. No commitment is over that id: a node that lies names the right one.
+fn check_id(block: BlockHash, answer: &RpcOptionalTransaction) -> Result<(), FollowError> {
+    let node = answer.verbose_data.as_ref().and_then(|data| data.transaction_id);
+    let node = node.ok_or(FollowError::Missing { block, field: "transaction id" })?;
+    let malformed =
+        |e: RpcError| FollowError::Malformed { block, field: "transaction", reason: e.to_string() };
+    let computed = Transaction::try_from(answer.clone()).map_err(malformed)?.id();
+    let [node, computed] = [node, computed].map(|id| TransactionId(id.as_bytes()));
+    if computed == node { Ok(()) } else { Err(FollowError::Id { block, node, computed }) }
 }

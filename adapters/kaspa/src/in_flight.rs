@@ -3,8 +3,10 @@
 //! A node lists an output as unspent until a block spends it. A second transaction that spends it is refused, or replaces
 //! the first.
 
+use std::time::Instant;
+
 use kaspa_consensus_core::Hash;
-use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint};
+use kaspa_consensus_core::tx::Transaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
 
 use crate::coin::Coin;
@@ -15,18 +17,32 @@ pub struct InFlight(Vec<Flight>);
 
 #[derive(Debug)]
 struct Flight {
-    transaction: Hash,
-    spends: Vec<TransactionOutpoint>,
+    id: Hash,
+    transaction: Transaction,
+    since: Instant,
 }
 
 impl InFlight {
     /// Adds a transaction that was sent. One that is there already stays.
     pub fn add(&mut self, id: Hash, transaction: &Transaction) {
-        if self.0.iter().any(|flight| flight.transaction == id) {
-            return;
+        if self.since(id).is_none() {
+            self.0.push(Flight { id, transaction: transaction.clone(), since: Instant::now() });
         }
-        let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
-        self.0.push(Flight { transaction: id, spends });
+    }
+
+    /// Since when a transaction is in flight, if it is.
+    pub fn since(&self, id: Hash) -> Option<Instant> {
+        self.0.iter().find(|flight| flight.id == id).map(|flight| flight.since)
+    }
+
+    /// The transactions.
+    pub fn transactions(&self) -> impl Iterator<Item = &Transaction> {
+        self.0.iter().map(|flight| &flight.transaction)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wait_for_long(&mut self) {
+        self.0.iter_mut().for_each(|flight| flight.since -= crate::bid::BUMP_AFTER);
     }
 
     /// Whether there are none.
@@ -38,7 +54,7 @@ impl InFlight {
     pub async fn refresh(&mut self, rpc: &dyn RpcApi) {
         let mut flying = vec![];
         for flight in self.0.drain(..) {
-            if rpc.get_mempool_entry(flight.transaction, true, false).await.is_ok() {
+            if rpc.get_mempool_entry(flight.id, true, false).await.is_ok() {
                 flying.push(flight);
             }
         }
@@ -48,8 +64,9 @@ impl InFlight {
     /// The coins that no transaction in flight spends, except the one to be replaced.
     pub fn spendable(&self, mut coins: Vec<Coin>, replaced: Option<Hash>) -> Vec<Coin> {
         let spent = |coin: &Coin| {
-            let others = self.0.iter().filter(|flight| Some(flight.transaction) != replaced);
-            others.flat_map(|flight| &flight.spends).any(|spent| *spent == coin.outpoint)
+            let others = self.0.iter().filter(|flight| Some(flight.id) != replaced);
+            let inputs = others.flat_map(|flight| &flight.transaction.inputs);
+            inputs.map(|input| input.previous_outpoint).any(|spent| spent == coin.outpoint)
         };
         coins.retain(|coin| !spent(coin));
         coins
@@ -59,7 +76,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
-    use kaspa_consensus_core::tx::{ScriptPublicKey, TransactionInput, UtxoEntry};
+    use kaspa_consensus_core::tx::{ScriptPublicKey, TransactionInput, TransactionOutpoint, UtxoEntry};
 
     use super::*;
 

@@ -107,6 +107,7 @@ impl KaspaL1 {
     ) -> Result<Self, KaspaError> {
         // One event log per pins: another backend or another lane has other pins, and other settlements.
         let place = dir.map(|dir| dir.event_log(&covenant.pins));
+        let kept = dir.map(|dir| [dir.exit_fees(&covenant.pins), dir.settlement_fees(&covenant.pins)]);
         let (url, name, id) = (options.url.clone(), format!("kaspa:{}", options.url), options.lane.covenant);
         let proof_on = |network: NetworkId| match &proof {
             Some(proof) => Ok(proof.clone()),
@@ -155,7 +156,7 @@ impl KaspaL1 {
                 }
                 let ((proof, seal), prefix) = (proof?, network.into());
                 let lane = (prepared.head().lane.clone(), prepared.anchor_depth().0);
-                let exit_fees = sink::EXIT_FEES;
+                let (exit_fees, settlement_fees) = (sink::EXIT_FEES, sink::SETTLEMENT_FEES);
                 let first_at = prepared.head().root.metadata.daa_score;
                 Some(SinkConfig {
                     url,
@@ -167,6 +168,8 @@ impl KaspaL1 {
                     first_at,
                     fee_max,
                     exit_fees,
+                    settlement_fees,
+                    kept,
                     lane,
                 })
             }
@@ -179,6 +182,12 @@ impl KaspaL1 {
     /// Pays at most so much in fees for exits a day, in sompi.
     pub fn with_exit_fees(mut self, exit_fees: u64) -> Self {
         self.config.iter_mut().for_each(|config| config.exit_fees = exit_fees);
+        self
+    }
+
+    /// Pays at most so much in fees for settlements a day, in sompi.
+    pub fn with_settlement_fees(mut self, settlement_fees: u64) -> Self {
+        self.config.iter_mut().for_each(|config| config.settlement_fees = settlement_fees);
         self
     }
 

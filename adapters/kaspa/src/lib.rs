@@ -22,6 +22,8 @@
 //! | [`sink`] | sends settlements |
 //! | [`claim`] | how exits are paid; the vault |
 //! | [`exit_payer`] | pays the exits of settlements |
+//! | [`allowance`] | what may be paid in a day |
+//! | `bid` | replaces what waits in the node's mempool for too little |
 //! | [`keep_alive`] | a transaction of the lane, before its entry expires |
 //! | [`in_flight`] | coins that transactions in flight spend |
 //! | [`purse`] | the coins of the key that pays, listed once and told of afterwards |
@@ -35,6 +37,8 @@
 //! | [`client`] | a connection to a node |
 
 mod acceptance;
+pub mod allowance;
+mod bid;
 pub mod claim;
 pub mod client;
 pub mod coin;

@@ -22,7 +22,7 @@
 //! # Failures
 //!
 //! The thread waits for a node that is away, starting, behind or not synced. It also waits for a node whose answers
-//! contradict themselves or lack a field: it drops the answer and asks again over another connection. One that shows nothing new
+//! contradict themselves, lack a field or tell of a reorg below what is final: it drops the answer and asks again over another connection. One that shows nothing new
 //! for a minute is replaced too: its node may have stopped where the address leads to others that go on. After
 //! [`Options::wrong_answers_max`] such connections in a row, the source ends with a [`SourceError`] that names the block
 //! and the field. Meanwhile [`ChainSource::connection`] reports the state by name ([`Hitch`]).
@@ -1049,6 +1049,7 @@ async fn subscribe(client: &Client) -> Result<WakeUp, RpcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::track::CheckError;
 
     #[test]
     fn only_wrong_answers_in_a_row_are_too_many_and_a_good_connection_between_them_counts() {
@@ -1075,13 +1076,20 @@ mod tests {
     }
 
     #[test]
-    fn a_node_of_another_chain_is_a_wrong_answer_as_another_connection_may_lead_to_a_better_one() {
-        let lost = FollowError::NoCommonBlock { lowest: BlockHash([1; 32]) };
-        let lost = Interruption::from(lost);
-        assert!(matches!(lost, Interruption::Wrong(_)));
-        let mut reconnecting = Reconnecting::new(2);
-        assert!(reconnecting.ended(&lost, false).is_some());
-        assert_eq!(reconnecting.ended(&lost, false), None, "and ends the source in the end");
+    fn a_node_of_another_chain_and_a_reorg_below_what_is_final_are_wrong_answers_as_another_connection_may_lead_to_a_better_one()
+     {
+        let block = BlockHash([1; 32]);
+        for lost in [
+            FollowError::NoCommonBlock { lowest: block },
+            CheckError::Final { block }.into(),
+            CheckError::BelowRoot { root: block }.into(),
+        ] {
+            let lost = Interruption::from(lost);
+            assert!(matches!(lost, Interruption::Wrong(_)));
+            let mut reconnecting = Reconnecting::new(2);
+            assert!(reconnecting.ended(&lost, false).is_some());
+            assert_eq!(reconnecting.ended(&lost, false), None, "and ends the source in the end");
+        }
     }
 
     #[test]

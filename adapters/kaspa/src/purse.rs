@@ -2,9 +2,11 @@
 //!
 //! Anybody can send dust to a key, and a node lists the outputs of an address in one answer, however many there are. So the purse
 //! lists them once over each connection, and from then on the node tells of changes. With them it lists what the node's mempool spends
-//! of them: an earlier process may have sent that.
+//! of them: an earlier process may have sent that. It remembers since when transactions wait, whoever sent them, as far as it was asked
+//! for them.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use async_channel::Receiver;
 use kaspa_consensus_core::Hash;
@@ -13,17 +15,20 @@ use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint, UtxoEntry};
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Notification, Scope, UtxosChangedScope};
 
+use crate::bid::{FirstSeen, Rival};
 use crate::client::unanswered;
 use crate::coin::Coin;
+use crate::draft;
 use crate::in_flight::InFlight;
 use crate::key::Key;
-use crate::wallet::{self, WalletError};
+use crate::wallet::{self, Pending, WalletError};
 
 /// The coins of a key. See the [module documentation](self).
 #[derive(Debug, Default)]
 pub struct Purse {
     listed: Option<Listed>,
     in_flight: InFlight,
+    first_seen: FirstSeen,
     listings: usize,
 }
 
@@ -80,6 +85,42 @@ impl Purse {
     /// Whether a transaction was in the node's mempool when that was looked at last.
     pub fn is_in_use(&self) -> bool {
         !self.in_flight.is_empty()
+    }
+
+    /// Since when a transaction waits in the node's mempool: since it was sent here, or else since it was seen first.
+    pub(crate) fn since(&mut self, transaction: Hash) -> Instant {
+        self.in_flight.since(transaction).unwrap_or_else(|| self.first_seen.of(transaction))
+    }
+
+    /// A transaction in the node's mempool, whoever sent it, as one that waits.
+    pub(crate) fn rival(&mut self, params: &Params, (transaction, fee): &Pending) -> Rival {
+        let (id, mass) = (transaction.id(), draft::mass(params, transaction));
+        let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
+        Rival { id, spends, feerate: *fee as f64 / mass as f64, since: self.since(id) }
+    }
+
+    /// The key's own of these transactions that wait in the node's mempool, as far as they are known.
+    pub(crate) async fn own(
+        &mut self,
+        rpc: &dyn RpcApi,
+        params: &Params,
+        is_meant: impl Fn(&Transaction) -> bool,
+    ) -> Vec<(Rival, Transaction)> {
+        let meant: Vec<Hash> =
+            self.in_flight.transactions().filter(|it| is_meant(it)).map(Transaction::id).collect();
+        let mut own = vec![];
+        for id in meant {
+            if let Some(pending) = wallet::waiting(rpc, id).await {
+                own.push((self.rival(params, &pending), pending.0));
+            }
+        }
+        own
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wait_for_long(&mut self) {
+        self.in_flight.wait_for_long();
+        self.first_seen.wait_for_long();
     }
 
     /// How often the coins were listed.

@@ -32,6 +32,9 @@ use crate::follower::Chain;
 use crate::settlement::{continues, is_script_hash, spends};
 use crate::{block_hash, kaspa_hash};
 
+/// How often a block that was read and has left the node's chain has it asked for again.
+const ATTEMPTS_MAX: usize = 10;
+
 /// Why there is no block to follow a covenant from.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
@@ -89,6 +92,14 @@ pub enum RootError {
          the lane accepted before: found another with `reprise found-covenant`, whose founding is a transaction of the lane"
     )]
     NoTip {
+        /// The covenant.
+        covenant: Digest,
+    },
+    /// The node's chain kept changing below what was read of it.
+    #[error(
+        "the node's chain changed {ATTEMPTS_MAX} times while the covenant {covenant} was looked for: try again"
+    )]
+    Unstable {
         /// The covenant.
         covenant: Digest,
     },
@@ -152,14 +163,23 @@ pub async fn find(
 ) -> Result<BlockHash, RootError> {
     let covenant = lane.covenant;
     let lowest = chain.lowest().await?;
-    // The block of the founding, or the one before where that is no transaction of the lane; and each later block that
-    // changes the lane tip, of which no first state may be.
-    let mut candidates: Vec<BlockHash> = vec![];
-    let mut tip = lowest;
-    loop {
+    // The block that accepted the founding; the block to follow from, which is that one, or the one before where the founding is no
+    // transaction of the lane; and each later block that changes the lane tip, of which no first state may be.
+    let (mut founded, mut candidates): (Option<BlockHash>, Vec<BlockHash>) = (None, vec![]);
+    let (mut tip, mut attempts) = (lowest, 0);
+    'pages: loop {
         let page = chain.changes_since(tip, 0).await?;
-        if page.added_chain_block_hashes.is_empty() {
-            break;
+        // A reorg between two pages.
+        let removed: Vec<BlockHash> =
+            page.removed_chain_block_hashes.iter().copied().map(block_hash).collect();
+        candidates.retain(|block| !removed.contains(block));
+        if founded.is_some_and(|block| removed.contains(&block)) {
+            (founded, candidates) = (None, vec![]);
+        }
+        let Some(first_added) = page.added_chain_block_hashes.first().copied().map(block_hash) else { break };
+        if !removed.is_empty() {
+            let data = chain.block(first_added).await?.verbose_data;
+            tip = data.map_or(tip, |data| block_hash(data.selected_parent_hash));
         }
         let blocks = page.added_chain_block_hashes.iter().zip(page.chain_block_accepted_transactions.iter());
         for (hash, block) in blocks {
@@ -169,19 +189,28 @@ pub async fn find(
             };
             for change in changes(block, kaspa_hash(covenant)) {
                 match change {
-                    CovenantChange::Founded(founding) if candidates.is_empty() => {
+                    // A chain has one: of two the last is on the node's.
+                    CovenantChange::Founded(founding) => {
                         let scripts: Vec<_> = continues(founding, kaspa_hash(covenant)).flatten().collect();
                         if scripts.len() != 1 || scripts.into_iter().any(is_script_hash) {
                             return Err(RootError::Founding { covenant, block: hash });
                         }
-                        candidates.push(if of_lane(founding) { hash } else { tip });
+                        founded = Some(hash);
+                        candidates = vec![if of_lane(founding) { hash } else { tip }];
                     }
                     CovenantChange::Moved(_) if candidates.is_empty() => {
                         return Err(RootError::Pruned { covenant, lowest });
                     }
                     CovenantChange::Moved(scripts) => {
-                        for (later, candidate) in candidates.into_iter().enumerate() {
-                            let state = state_at(chain, lane, candidate, first).await?;
+                        for (later, candidate) in candidates.iter().copied().enumerate() {
+                            let Some(state) = state_at(chain, lane, candidate, first).await? else {
+                                // The candidate has left the chain, and with it the block that is looked at: the next page says so.
+                                attempts += 1;
+                                match attempts < ATTEMPTS_MAX {
+                                    true => continue 'pages,
+                                    false => return Err(RootError::Unstable { covenant }),
+                                }
+                            };
                             if scripts.contains(&rules.script(state)) {
                                 return match (state.tip, scripts.len(), later) {
                                     (Digest::ZERO, ..) => Err(RootError::NoTip { covenant }),
@@ -193,7 +222,7 @@ pub async fn find(
                         }
                         return Err(RootError::Foreign { covenant, block: hash });
                     }
-                    CovenantChange::Founded(_) | CovenantChange::Nothing => {}
+                    CovenantChange::Nothing => {}
                 }
             }
             let changes_tip = block.accepted_transactions.iter().any(of_lane);
@@ -207,8 +236,10 @@ pub async fn find(
     let Some(root) = candidates.into_iter().next() else {
         return Err(RootError::Unknown { covenant, lowest });
     };
-    if state_at(chain, lane, root, first).await?.tip == Digest::ZERO {
-        return Err(RootError::NoTip { covenant });
+    match state_at(chain, lane, root, first).await? {
+        None => return Err(RootError::Unstable { covenant }),
+        Some(State { tip: Digest::ZERO, .. }) => return Err(RootError::NoTip { covenant }),
+        Some(_) => {}
     }
     let score = async |block| chain.block(block).await.map(|block| block.header.blue_score);
     let (at, tip) = (score(root).await?, score(chain.tip().await?).await?);
@@ -219,13 +250,13 @@ pub async fn find(
     }
 }
 
-/// The first state of a covenant that is followed from a block.
+/// The first state of a covenant that is followed from a block; `None` where that is no longer on the node's chain.
 async fn state_at(
     chain: &dyn Chain,
     lane: &Lane,
     block: BlockHash,
     first: First<'_>,
-) -> Result<State, RootError> {
-    let proof = chain.lane_proof(block, lane.key).await?;
-    Ok(first(proof.map(|proof| proof.encode()).as_deref())?)
+) -> Result<Option<State>, RootError> {
+    let Some(proof) = chain.lane_proof(block, lane.key).await? else { return Ok(None) };
+    Ok(Some(first(Some(&proof.encode()))?))
 }

@@ -207,6 +207,35 @@ impl Settling {
         draft.complete(&self.params, &self.key, funding, None)
     }
 
+    /// What the key pays to itself once more, out of these coins of the same transaction, for another fee.
+    pub(crate) fn again(
+        &self,
+        transaction: &Transaction,
+        coins: &[Coin],
+        fees: Fees,
+    ) -> Result<Transaction, BuildError> {
+        let draft = Draft { spends_all: true, ..Draft::of(transaction.subnetwork_id) };
+        self.complete(&draft, Funding { coins, fees }, None)
+    }
+
+    /// Whether a transaction does nothing but pay the key out of the key: it merges coins, or keeps a lane active.
+    pub(crate) fn pays_itself(&self, transaction: &Transaction) -> bool {
+        let to_key = |output: &TransactionOutput| {
+            output.covenant.is_none() && output.script_public_key == self.key.script()
+        };
+        transaction.payload.is_empty() && transaction.outputs.iter().all(to_key)
+    }
+
+    /// Whether a transaction of the key can be done without for a while: it pays exits, merges coins or keeps the lane active. What else
+    /// the key sent, a deposit or another covenant's settlement, cannot.
+    pub(crate) fn is_upkeep(&self, transaction: &Transaction) -> bool {
+        let vault = claim::vault_redeem(crate::digest(self.covenant));
+        let script = vault.and_then(|redeem| pay_to_script_hash_signature_script(redeem, vec![]));
+        let of_vault = script
+            .is_ok_and(|script| transaction.inputs.iter().any(|input| input.signature_script == script));
+        of_vault || self.pays_itself(transaction)
+    }
+
     /// The output that is a claim to the exits under a root.
     pub fn claim(&self, value: u64, root: &Digest) -> Result<TransactionOutput, ScriptBuilderError> {
         let binding = CovenantBinding::new(0, self.covenant);

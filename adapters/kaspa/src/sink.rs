@@ -8,12 +8,14 @@
 //!
 //! | the last transaction | a new submission |
 //! |---|---|
-//! | waits in the mempool, for the same statement, or moves the covenant into its first state | does nothing; after `BUMP_AFTER` replaces it for a higher fee, up to the bound |
+//! | waits in the mempool, for the same statement, or moves the covenant into its first state | does nothing; after `BUMP_AFTER` replaces it for a higher fee, up to the bound; at the bound it waits on, and that is the refusal |
 //! | waits in the mempool, for another statement (a reorg formed the bundle again) | replaces it for a higher fee |
 //! | left the mempool and was not accepted | builds and sends a new one |
 //!
 //! A transaction that an earlier process or somebody else sent, and that spends the covenant's output in the mempool, is taken for
-//! the last one: what waits for long pays too little, whoever sent it.
+//! the last one: what waits for long pays too little, whoever sent it (`bid`). So it is with all that the key sends. Where a settlement's
+//! coins are in another transaction of the key's that has waited for long, and can be done without for a while (it pays exits, merges
+//! coins or keeps the lane active), the settlement takes its place.
 //!
 //! Only a chain event says that a bundle settled.
 //!
@@ -26,6 +28,12 @@
 //! A founded covenant is in its founder's key, which could move it elsewhere, and take every deposit. So a sink with that key moves it into
 //! its first state as soon as nothing is to be sent, and at the latest with the first submission. In advance it does so only where the
 //! chain is followed from the block that accepted the founding: any other first state would leave out what the lane accepted.
+//!
+//! # Fees
+//!
+//! Whoever sends transactions of the lane makes bundles, and each bundle is a settlement. So what settlements cost a day is
+//! [bounded](crate::allowance). Where it is used up they wait, the oldest first, until enough has grown back. Nothing is lost by that: what
+//! waits for too long is anchored in a later block, together with what comes after it.
 //!
 //! # Exits
 //!
@@ -47,12 +55,12 @@ use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
-use kaspa_consensus_core::subnets::SubnetworkId;
+use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
 use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
-use kaspa_rpc_core::RpcTransaction;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use reprise_chain::recording::Lane;
+use reprise_disk::data_dir::LockedPath;
 use reprise_model::artifact::SettlementArtifact;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, StatementId};
@@ -60,17 +68,19 @@ use reprise_model::exit::Exit;
 use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, UnprovenSink};
 
+use crate::allowance::Allowance;
+use crate::bid::{Bid, Rival};
 use crate::claim;
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
-use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
+use crate::coin::{Coin, Fees, Funding};
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
-use crate::exit_payer::{Allowance, ExitPayer, PayError, PaymentContext, ShortError, SpentError};
+use crate::exit_payer::{ExitPayer, PayError, PaymentContext, ShortError, SpentError};
 use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::purse::Purse;
 use crate::settlement::{BuildError, Selected, Settling};
-use crate::wallet::{Haste, Pending, WalletError, coins, feerate, pending, send, unspent};
+use crate::wallet::{self, Haste, Pending, WalletError, coins, feerate, pending, send, unspent};
 use crate::{digest, draft, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -85,15 +95,6 @@ const OTHER_NODE_AFTER: u32 = 5;
 
 /// How many submissions may wait. Only the last counts, and one that does not fit is submitted again at the next tip.
 const JOBS_MAX: usize = 8;
-
-/// The fee rate of a replacement, as a multiple of the replaced transaction's.
-const FEE_FACTOR: f64 = 1.25;
-
-/// The fee rate that the bound allows is a little less than its share of the bound: a signature more or less changes the mass.
-const BELOW_BOUND: f64 = 0.999;
-
-/// How long a settlement waits in the node's mempool before its fee is raised.
-const BUMP_AFTER: Duration = Duration::from_secs(30);
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -172,6 +173,19 @@ pub enum SinkError {
     /// Exits wait for the next day.
     #[error(transparent)]
     Spent(#[from] SpentError),
+    /// Settlements wait until the day's fees have grown back.
+    #[error(
+        "the settlement would cost {fee} sompi, and {left} are left of the {a_day} a day that this node pays in fees for settlements \
+         (--settlement-fees): it is sent once enough has grown back"
+    )]
+    Allowance {
+        /// What it would cost.
+        fee: u64,
+        /// What is left.
+        left: u64,
+        /// The bound.
+        a_day: u64,
+    },
     /// The seal is not of the kind that the covenant verifies.
     #[error("the seal is not one that the covenant verifies: {reason}")]
     Seal {
@@ -238,7 +252,9 @@ impl SinkError {
             Self::Orphaned { .. } => Cause::Orphaned,
             Self::TooDeep { .. } => Cause::TooDeep,
             Self::Build(BuildError::InsufficientFunds { .. }) => Cause::NoCoins,
-            Self::Build(BuildError::FeeTooHigh { .. }) | Self::Spent(_) => Cause::FeeBound,
+            Self::Build(BuildError::FeeTooHigh { .. }) | Self::Spent(_) | Self::Allowance { .. } => {
+                Cause::FeeBound
+            }
             Self::Build(BuildError::Mass | BuildError::TooHeavy { .. }) => Cause::TooHeavy,
             Self::Build(BuildError::Refused { .. } | BuildError::Script(_))
             | Self::Coins(_)
@@ -276,6 +292,10 @@ pub struct Payer {
 /// What a node pays in fees for exits a day, where nothing else is said: ten kaspa, in sompi.
 pub const EXIT_FEES: u64 = 1_000_000_000;
 
+/// What a node pays in fees for settlements a day, where nothing else is said: fifty kaspa, in sompi. At the least fee rate that is a
+/// hundred settlements under a succinct proof, one in a quarter of an hour; several thousand of what a private network settles.
+pub const SETTLEMENT_FEES: u64 = 5_000_000_000;
+
 /// How settlements are paid for and proved.
 #[derive(Debug, Clone)]
 pub struct SinkConfig {
@@ -297,6 +317,10 @@ pub struct SinkConfig {
     pub fee_max: u64,
     /// The most that exits may cost in fees a day, in sompi.
     pub exit_fees: u64,
+    /// The most that settlements may cost in fees a day, in sompi.
+    pub settlement_fees: u64,
+    /// Where it is kept what exits and settlements have cost of these.
+    pub kept: Option<[LockedPath; 2]>,
     /// The lane, and how many blue scores its entry lasts.
     pub lane: (Lane, u64),
 }
@@ -456,42 +480,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The last transaction sent of those that spend the covenant's output, by this process or by whoever was there first.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Sent {
     /// The statement that it settles; none where it moves the covenant into its first state.
     statement: Option<StatementId>,
-    transaction: Hash,
-    feerate: f64,
-    at: Instant,
-}
-
-/// What a transaction is paid with, and the one in the mempool that it replaces.
-struct Bid {
-    coins: Vec<Coin>,
-    fees: Fees,
-    replaces: Option<Sent>,
-}
-
-impl Bid {
-    /// The transaction that `build` makes of it, and its fee rate. Where that is above the bound, a replacement bids as much as the
-    /// bound allows, if that is more than what waits pays.
-    fn build(
-        &self,
-        build: impl Fn(Funding<'_>) -> Result<Transaction, BuildError>,
-    ) -> Result<(Transaction, f64), BuildError> {
-        let at = |feerate: f64| {
-            let fees = Fees { feerate, ..self.fees };
-            build(Funding { coins: &self.coins, fees }).map(|transaction| (transaction, feerate))
-        };
-        match at(self.fees.feerate) {
-            Err(BuildError::FeeTooHigh { fee, fee_max }) => {
-                let most = self.fees.feerate * fee_max as f64 / fee as f64 * BELOW_BOUND;
-                let outbids = self.replaces.is_some_and(|sent| most > sent.feerate);
-                if outbids { at(most) } else { Err(BuildError::FeeTooHigh { fee, fee_max }) }
-            }
-            built => built,
-        }
-    }
+    rival: Rival,
+    /// What the next bid would have cost where that is not allowed: it waits at its bound.
+    dear: Option<u64>,
 }
 
 /// The state of the thread.
@@ -504,6 +499,8 @@ struct SettleLoop {
     looked_for_founded: Option<Instant>,
     entry_error: Lasting,
     exit_payer: ExitPayer,
+    /// What settlements may cost.
+    allowance: Allowance,
     keep_alive: KeepAlive,
     purse: Purse,
     merged: Option<Instant>,
@@ -514,9 +511,17 @@ struct SettleLoop {
 impl SettleLoop {
     fn new(config: SinkConfig) -> Self {
         let (lane, expires_after) = config.lane.clone();
+        let a_day = [config.exit_fees, config.settlement_fees];
+        let [exits, allowance] = match config.kept.clone() {
+            Some([exits, settlements]) => {
+                [Allowance::kept(a_day[0], exits), Allowance::kept(a_day[1], settlements)]
+            }
+            None => a_day.map(|a_day| Allowance::of(a_day, Instant::now())),
+        };
         Self {
             keep_alive: KeepAlive::new(lane, expires_after),
-            exit_payer: ExitPayer::within(Allowance::of(config.exit_fees, Instant::now())),
+            exit_payer: ExitPayer::within(exits),
+            allowance,
             config,
             client: None,
             sent: None,
@@ -545,14 +550,14 @@ impl SettleLoop {
                     self.pay().await;
                     self.keep_alive().await;
                     self.merge_coins().await;
+                    self.raise_own().await;
                     continue;
                 }
                 Next::Over => break,
             };
             let statement = job.settlement.statement;
             let outcome = answered(self.settle(&job)).await;
-            let verdict = outcome.as_ref().map(drop).map_err(|error| (error.cause(), error.to_string()));
-            *locked(&self.verdict) = Some((statement, verdict));
+            self.tell(statement, &outcome);
             match outcome {
                 Ok(Some(transaction)) => {
                     tracing::info!(%statement, "sent as {transaction}");
@@ -581,7 +586,14 @@ impl SettleLoop {
             }
             self.pay().await;
             self.keep_alive().await;
+            self.raise_own().await;
         }
+    }
+
+    /// The outcome of a try is the answer to the next submission.
+    fn tell(&self, statement: StatementId, outcome: &Result<Option<Hash>, SinkError>) {
+        let verdict = outcome.as_ref().map(drop).map_err(|error| (error.cause(), error.to_string()));
+        *locked(&self.verdict) = Some((statement, verdict));
     }
 
     /// Moves the covenant into its first state in advance, where it is in the key.
@@ -652,6 +664,27 @@ impl SettleLoop {
         }
     }
 
+    /// Raises the fee of what the key pays to itself, where that has waited for long.
+    async fn raise_own(&mut self) {
+        if !self.purse.is_in_use() {
+            return;
+        }
+        let raised = async {
+            let client = self.connected().await?;
+            self.raise_next(client.as_ref()).await
+        };
+        match answered(raised).await {
+            Ok(Some(transaction)) => {
+                tracing::info!("coins are merged, or the lane is kept active, by {transaction} for more")
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.judge(&error);
+                tracing::debug!("the fee of what the key pays to itself is not raised: {error}");
+            }
+        }
+    }
+
     async fn look_for_founded(&mut self) -> Result<(), SinkError> {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
@@ -660,7 +693,7 @@ impl SettleLoop {
             return Ok(());
         };
         let waiting = self.waiting(rpc).await;
-        if waiting.is_some_and(|sent| sent.statement.is_some() || sent.at.elapsed() < BUMP_AFTER) {
+        if waiting.as_ref().is_some_and(|sent| sent.statement.is_some() || sent.rival.is_fresh()) {
             return Ok(());
         }
         if founded.entry.block_daa_score != self.config.first_at {
@@ -691,6 +724,27 @@ impl SettleLoop {
         let id = send(rpc, &transaction).await?;
         self.purse.sent(id, &transaction);
         Ok(Some(id))
+    }
+
+    /// Raises the fee of one of the transactions that merge coins or keep the lane active. They are in no hurry: it is raised where the
+    /// node's estimate is above it by now.
+    async fn raise_next(&mut self, rpc: &dyn RpcApi) -> Result<Option<Hash>, SinkError> {
+        let Self { config: SinkConfig { settling, fee_max, .. }, purse, .. } = self;
+        for (rival, transaction) in purse.own(rpc, &settling.params, |it| settling.pays_itself(it)).await {
+            let is_merge = transaction.subnetwork_id == SUBNETWORK_ID_NATIVE;
+            let haste = if is_merge { Haste::Low } else { Haste::Normal };
+            if rival.is_fresh() || feerate(rpc, haste).await? <= rival.feerate {
+                continue;
+            }
+            let mut bid =
+                Bid::with_haste(rpc, purse, settling, (haste, *fee_max), Some(rival.clone())).await?;
+            bid.coins.retain(|coin| rival.spends(&coin.outpoint));
+            let again = bid.build(|Funding { coins, fees }| settling.again(&transaction, coins, fees));
+            let (transaction, feerate) = again?;
+            let (sent, _) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
+            return Ok(Some(sent.id));
+        }
+        Ok(None)
     }
 
     async fn look_at_lane(&mut self) -> Result<Option<Hash>, SinkError> {
@@ -756,9 +810,12 @@ impl SettleLoop {
     async fn send(&mut self, rpc: &dyn RpcApi, job: &Job) -> Result<Option<Hash>, SinkError> {
         let (settlement, settling) = (&job.settlement, &self.config.settling);
         let waiting = self.waiting(rpc).await;
-        let fresh = waiting.filter(|sent| sent.at.elapsed() < BUMP_AFTER);
-        if fresh.is_some_and(|sent| sent.statement == Some(settlement.statement)) {
-            return Ok(None);
+        let fresh = waiting.as_ref().filter(|sent| sent.rival.is_fresh());
+        if let Some(sent) = fresh.filter(|sent| sent.statement == Some(settlement.statement)) {
+            return match sent.dear {
+                None => Ok(None),
+                Some(fee) => Err(self.too_dear(fee)),
+            };
         }
         // A node that does not have the block lags, and would hand on nothing that is sent to it.
         let end = selected(rpc, &settling.params, settlement.end_block).await;
@@ -781,19 +838,16 @@ impl SettleLoop {
         let root = claim::tree(&job.exits).root();
         let claims = if root == Digest::ZERO { &[][..] } else { &[root] };
         let taken_back = self.claims_to_nothing(rpc).await?;
-        let bid = self.bid(rpc, waiting).await?;
-        let settling = &self.config.settling;
-        let settle = |taken_back: &[Coin], funding: Funding<'_>| {
+        let settle = |settling: &Settling, taken_back: &[Coin], funding: Funding<'_>| {
             let (covenant, proof) = (covenant.clone(), proof.clone());
             settling.settle(covenant, settlement, (claims, taken_back), proof, end, funding)
         };
-        let (transaction, feerate) = bid.build(|funding| match settle(&taken_back, funding) {
+        let build = |settling: &Settling, funding: Funding<'_>| match settle(settling, &taken_back, funding) {
             // A proof leaves room for few of them.
-            Err(BuildError::TooHeavy { .. }) if !taken_back.is_empty() => settle(&[], funding),
+            Err(BuildError::TooHeavy { .. }) if !taken_back.is_empty() => settle(settling, &[], funding),
             settled => settled,
-        })?;
-        let statement = Some(settlement.statement);
-        self.submit(rpc, &transaction, (bid.replaces, feerate), statement).await.map(Some)
+        };
+        self.submit(rpc, waiting, Some(settlement.statement), build).await
     }
 
     /// The covenant's output, if the key has it.
@@ -812,12 +866,14 @@ impl SettleLoop {
         if waiting.is_none() && self.is_spent(rpc, &founded, None).await? {
             return Ok(None);
         }
-        let bid = self.bid(rpc, waiting).await?;
-        let SinkConfig { settling, first, .. } = &self.config;
-        let (transaction, feerate) = bid.build(|funding| settling.enter(founded.clone(), *first, funding))?;
-        let id = self.submit(rpc, &transaction, (bid.replaces, feerate), None).await?;
-        tracing::info!("the covenant is moved into its first state by {id}");
-        Ok(Some(id))
+        let first = self.config.first;
+        let enter =
+            |settling: &Settling, funding: Funding<'_>| settling.enter(founded.clone(), first, funding);
+        let id = self.submit(rpc, waiting, None, enter).await?;
+        if let Some(id) = id {
+            tracing::info!("the covenant is moved into its first state by {id}");
+        }
+        Ok(id)
     }
 
     /// Whether a transaction that this process did not send spends the covenant's output in the mempool. That one is the last sent then:
@@ -833,80 +889,113 @@ impl SettleLoop {
         let spends = |(transaction, _): &Pending| {
             transaction.inputs.iter().any(|input| input.previous_outpoint == covenant.outpoint)
         };
-        let Some((transaction, fee)) = pending.find(spends) else { return Ok(false) };
-        let (feerate, transaction) =
-            (fee as f64 / draft::mass(&settling.params, &transaction) as f64, transaction.id());
-        tracing::info!("{transaction} moves the covenant, and waits in the node's mempool");
-        self.sent = Some(Sent { statement, transaction, feerate, at: Instant::now() });
+        let Some(found) = pending.find(spends) else { return Ok(false) };
+        let rival = self.purse.rival(&settling.params, &found);
+        tracing::info!("{} moves the covenant, and waits in the node's mempool", rival.id);
+        self.sent = Some(Sent { statement, rival, dear: None });
         Ok(true)
     }
 
-    /// What the next transaction is paid with. A transaction for another statement is outdated, and one that waits for long pays too
-    /// little: a node replaces either for a higher fee.
-    async fn bid(&mut self, rpc: &dyn RpcApi, replaces: Option<Sent>) -> Result<Bid, SinkError> {
-        let outbids = replaces.map_or(0.0, |sent| sent.feerate * FEE_FACTOR);
-        let haste = if replaces.is_some() { Haste::Priority } else { Haste::Normal };
-        let feerate = feerate(rpc, haste).await?.max(FEERATE_MIN).max(outbids);
-        let fees = Fees { feerate, fee_max: self.config.fee_max };
-        let Settling { params, key, .. } = &self.config.settling;
-        let coins = self.purse.coins(rpc, params, key, replaces.map(|sent| sent.transaction)).await?;
-        Ok(Bid { coins, fees, replaces })
-    }
-
-    /// Sends a transaction that spends the covenant's output, for a statement if it is for one, in place of another if that waits.
+    /// Sends the transaction that `build` makes, which spends the covenant's output, for a statement if it is for one, in place of
+    /// another if that waits: one for another statement is outdated, and one that waits for long pays too little. `None` where the coins
+    /// that it needs are in a transaction of the key's that may be in the next block.
     async fn submit(
         &mut self,
         rpc: &dyn RpcApi,
-        transaction: &Transaction,
-        (replaces, feerate): (Option<Sent>, f64),
+        replaces: Option<Sent>,
         statement: Option<StatementId>,
-    ) -> Result<Hash, SinkError> {
-        let id = match replaces {
-            None => send(rpc, transaction).await?,
-            Some(_) => {
-                let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(transaction)).await;
-                replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
+        build: impl Fn(&Settling, Funding<'_>) -> Result<Transaction, BuildError>,
+    ) -> Result<Option<Hash>, SinkError> {
+        let Self { config: SinkConfig { settling, fee_max, .. }, purse, allowance, .. } = self;
+        let spends_covenant = replaces.map(|sent| sent.rival);
+        let left = allowance.left_for(spends_covenant.as_ref().map(|rival| rival.id), Instant::now());
+        let fee_max = (*fee_max).min(left);
+        let mut bid = Bid::of(rpc, purse, settling, fee_max, spends_covenant).await?;
+        let mut built = bid.build(|funding| build(settling, funding));
+        if matches!(built, Err(BuildError::InsufficientFunds { .. })) && bid.replaces.is_none() {
+            for (rival, _) in purse.own(rpc, &settling.params, |it| settling.is_upkeep(it)).await {
+                let is_fresh = rival.is_fresh();
+                let instead = Bid::of(rpc, purse, settling, fee_max, Some(rival)).await?;
+                let with_its_coins = instead.build(|funding| build(settling, funding));
+                if matches!(with_its_coins, Err(BuildError::InsufficientFunds { .. })) {
+                    continue;
+                }
+                if is_fresh {
+                    return Ok(None);
+                }
+                (bid, built) = (instead, with_its_coins);
+                break;
             }
+        }
+        let (transaction, feerate) = match built {
+            Ok(built) => built,
+            Err(BuildError::FeeTooHigh { fee, .. }) => return Err(self.too_dear(fee)),
+            Err(error) => return Err(error.into()),
         };
-        self.purse.sent(id, transaction);
-        self.sent = Some(Sent { statement, transaction: id, feerate, at: Instant::now() });
-        Ok(id)
+        let fee = (draft::mass(&settling.params, &transaction) as f64 * feerate).ceil() as u64;
+        let (rival, replaced) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
+        let id = rival.id;
+        allowance.take((id, fee), replaced, Instant::now());
+        self.sent = Some(Sent { statement, rival, dear: None });
+        Ok(Some(id))
+    }
+
+    /// The refusal of a transaction that would cost so much.
+    fn too_dear(&mut self, fee: u64) -> SinkError {
+        let fee_max = self.config.fee_max;
+        match fee <= fee_max {
+            true => {
+                let left = self.allowance.left(Instant::now());
+                SinkError::Allowance { fee, left, a_day: self.allowance.a_day() }
+            }
+            false => BuildError::FeeTooHigh { fee, fee_max }.into(),
+        }
     }
 
     /// Sends the settlement where it is not in the mempool, or waits there for too long. Returns the id of the transaction
     /// sent.
     async fn settle(&mut self, job: &Job) -> Result<Option<Hash>, SinkError> {
-        let before = self.sent.filter(|sent| sent.statement == Some(job.settlement.statement));
-        if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) {
+        if self.sent_before(job).is_some() {
             // The node may be one of several at one address, and the only one that has heard of the transaction.
             self.client = None;
         }
-        let sent = match self.connected().await {
-            Ok(client) => self.send(client.as_ref(), job).await,
-            Err(error) => Err(error),
-        };
-        match sent {
-            // The transaction keeps its fee: a higher one is not allowed, or it was just accepted.
-            Err(error @ (SinkError::Build(BuildError::FeeTooHigh { .. }) | SinkError::Node(_)))
-                if before.is_some_and(|sent| sent.at.elapsed() >= BUMP_AFTER) && self.is_waiting().await =>
-            {
-                tracing::warn!(statement = %job.settlement.statement, "the fee of the settlement is not raised: {error}");
-                self.sent = before.map(|sent| Sent { at: Instant::now(), ..sent });
-                Ok(None)
-            }
-            sent => sent,
-        }
+        let client = self.connected().await?;
+        self.settle_over(client.as_ref(), job).await
     }
 
-    async fn is_waiting(&self) -> bool {
-        let Some(client) = &self.client else { return false };
-        self.waiting(client.as_ref()).await.is_some()
+    /// The transaction that was sent for the settlement, where it has waited for long.
+    fn sent_before(&self, job: &Job) -> Option<Sent> {
+        let of_job = |sent: &&Sent| sent.statement == Some(job.settlement.statement);
+        self.sent.as_ref().filter(of_job).filter(|sent| !sent.rival.is_fresh()).cloned()
+    }
+
+    /// The same over a connection.
+    async fn settle_over(&mut self, rpc: &dyn RpcApi, job: &Job) -> Result<Option<Hash>, SinkError> {
+        let before = self.sent_before(job);
+        let sent = self.send(rpc, job).await;
+        let (Err(error), Some(before)) = (&sent, before) else { return sent };
+        let dear = match error {
+            SinkError::Build(BuildError::FeeTooHigh { fee, .. }) | SinkError::Allowance { fee, .. } => {
+                Some(*fee)
+            }
+            // It may have been accepted just now.
+            SinkError::Node(_) => None,
+            _ => return sent,
+        };
+        if self.waiting(rpc).await.is_none() {
+            return sent;
+        }
+        tracing::warn!(statement = %job.settlement.statement, "the fee of the settlement is not raised: {error}");
+        let rival = Rival { since: Instant::now(), ..before.rival };
+        self.sent = Some(Sent { rival, dear, ..before });
+        // At its bound it waits on, and whoever set the bound has to know.
+        if dear.is_some() { sent } else { Ok(None) }
     }
 
     /// The last transaction sent, while the node's mempool has it.
     async fn waiting(&self, rpc: &dyn RpcApi) -> Option<Sent> {
-        let sent = self.sent?;
-        rpc.get_mempool_entry(sent.transaction, true, false).await.is_ok().then_some(sent)
+        let sent = self.sent.clone()?;
+        wallet::waiting(rpc, sent.rival.id).await.map(|_| sent)
     }
 }
 
@@ -1068,6 +1157,9 @@ mod tests {
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
     use super::*;
+    use crate::bid::BUMP_AFTER;
+    use crate::coin::FEERATE_MIN;
+    use crate::exit_payer::tests::owed;
     use crate::fake_node::FakeNode;
 
     const KASPA: u64 = 100_000_000;
@@ -1090,6 +1182,8 @@ mod tests {
             first_at: 1,
             fee_max,
             exit_fees: EXIT_FEES,
+            settlement_fees: SETTLEMENT_FEES,
+            kept: None,
             lane: (lane, 1_000),
         })
     }
@@ -1125,12 +1219,13 @@ mod tests {
         let covenant = TransactionOutpoint::new(Hash::from_bytes([5; 32]), 0);
         let moves = |it: &Transaction| it.inputs[0].previous_outpoint == covenant;
         let [moving] = node.mempool().into_iter().filter(moves).collect::<Vec<_>>().try_into().unwrap();
-        assert_eq!(of.sent.unwrap().transaction, moving.id());
+        assert_eq!(of.sent.as_ref().unwrap().rival.id, moving.id());
         moving
     }
 
     fn wait_for_long(settling: &mut SettleLoop) {
-        settling.sent.as_mut().unwrap().at -= BUMP_AFTER;
+        settling.sent.iter_mut().for_each(|sent| sent.rival.since -= BUMP_AFTER);
+        settling.purse.wait_for_long();
     }
 
     #[tokio::test]
@@ -1173,6 +1268,162 @@ mod tests {
             wait_for_long(&mut bounded);
             let refused = bounded.send(&node, &job()).await.unwrap_err();
             assert!(matches!(refused, SinkError::Build(BuildError::FeeTooHigh { .. })), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_settlement_that_waits_at_its_bound_is_refused_for_it_until_it_may_pay_more_or_is_accepted() {
+        let mut settling = started(KASPA);
+        let node = node(&settling, settling.config.settling.rules.script(BEFORE));
+        let job = job();
+        let settle = async |settling: &mut SettleLoop| {
+            let outcome = settling.settle_over(&node, &job).await;
+            settling.tell(job.settlement.statement, &outcome);
+            let (_, verdict) = locked(&settling.verdict).clone().unwrap();
+            verdict.map_err(|(cause, said)| {
+                assert!(said.contains("--fee-max"), "{said}");
+                cause
+            })
+        };
+        assert_eq!(settle(&mut settling).await, Ok(()));
+        let first = only(&node, &settling);
+        // Fees rise beyond what is allowed. It is raised to the bound, and then waits for somebody who raises that.
+        settling.config.fee_max = 2 * node.paid(&first).0;
+        node.set_feerate(100.0 * FEERATE_MIN);
+        wait_for_long(&mut settling);
+        assert_eq!(settle(&mut settling).await, Ok(()));
+        let second = only(&node, &settling);
+        assert_ne!(first, second);
+        assert_eq!(settle(&mut settling).await, Ok(()), "it may be in the next block");
+        for _ in 0..3 {
+            wait_for_long(&mut settling);
+            for _ in 0..3 {
+                assert_eq!(settle(&mut settling).await, Err(Cause::FeeBound));
+                assert_eq!(only(&node, &settling), second, "it waits on");
+            }
+        }
+        // What is wrong with an answer is no news of the fee.
+        settling.config.fee_max = 100 * KASPA;
+        wait_for_long(&mut settling);
+        assert_eq!(settle(&mut settling).await, Ok(()));
+        assert_ne!(only(&node, &settling), second);
+    }
+
+    #[tokio::test]
+    async fn settlements_wait_where_the_day_s_fees_are_used_up_and_go_on_once_enough_has_grown_back() {
+        let mut settling = started(KASPA);
+        let node = node(&settling, settling.config.settling.rules.script(BEFORE));
+        settling.allowance.stand_still();
+        settling.settle_over(&node, &job()).await.unwrap().unwrap();
+        let first = only(&node, &settling);
+        let (fee, left) = (node.paid(&first).0, settling.allowance.left(Instant::now()));
+        assert!((SETTLEMENT_FEES - left).abs_diff(fee) < 10, "{fee}");
+        // A replacement takes what it pays more, and no more than is left.
+        let mut allowance = Allowance::of(2 * fee, Instant::now());
+        allowance.stand_still();
+        allowance.take((first.id(), fee), None, Instant::now());
+        settling.allowance = allowance;
+        node.set_feerate(100.0 * FEERATE_MIN);
+        settling.config.fee_max = 1_000 * KASPA;
+        wait_for_long(&mut settling);
+        settling.settle_over(&node, &job()).await.unwrap().unwrap();
+        let second = only(&node, &settling);
+        assert!((fee + 1..=2 * fee).contains(&node.paid(&second).0));
+        for _ in 0..2 {
+            wait_for_long(&mut settling);
+            let refused = settling.settle_over(&node, &job()).await.unwrap_err();
+            assert_eq!(refused.cause(), Cause::FeeBound);
+            assert!(refused.to_string().contains("--settlement-fees"), "{refused}");
+        }
+        assert_eq!(only(&node, &settling), second, "it waits on");
+        // The next one is not sent at all, until enough has grown back.
+        node.set_feerate(FEERATE_MIN);
+        node.drop_all();
+        settling.sent = None;
+        let refused = settling.settle_over(&node, &job()).await.unwrap_err();
+        assert!(matches!(refused, SinkError::Allowance { a_day, .. } if a_day == 2 * fee), "{refused}");
+        assert!(node.mempool().is_empty());
+        settling.allowance = Allowance::of(2 * fee, Instant::now());
+        assert!(settling.settle_over(&node, &job()).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_settlement_takes_the_place_of_what_can_wait_where_that_has_the_key_s_only_coin() {
+        let lane = SubnetworkId::from_bytes([7; 20]);
+        for what in ["keeps the lane active", "merges", "pays an exit", "is a deposit"] {
+            let mut settling = started(KASPA);
+            let node = node(&settling, settling.config.settling.rules.script(BEFORE));
+            let Settling { params, key, .. } = settling.config.settling.clone();
+            node.keep_one(&key.script());
+            let coins = settling.purse.coins(&node, &params, &key, None).await.unwrap();
+            let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
+            let funding = Funding { coins: &coins, fees };
+            let of = &settling.config.settling;
+            let other = match what {
+                "keeps the lane active" => of.keep_alive(lane, funding).unwrap(),
+                "merges" => of.again(&Transaction::default(), &coins, fees).unwrap(),
+                "pays an exit" => {
+                    let unpaid = owed(1, KASPA);
+                    node.owe(&unpaid, COVENANT, 5 * KASPA);
+                    settling.exit_payer.set_unpaid(vec![unpaid]);
+                    let context =
+                        PaymentContext { settling: of, prefix: of.params.net.into(), fee_max: KASPA };
+                    settling.exit_payer.step(&node, context, &mut settling.purse).await.unwrap().unwrap();
+                    node.mempool().remove(0)
+                }
+                _ => {
+                    let mut deposit = of.keep_alive(lane, funding).unwrap();
+                    deposit.payload = vec![1];
+                    deposit.finalize();
+                    deposit
+                }
+            };
+            if what != "pays an exit" {
+                settling.purse.sent(send(&node, &other).await.unwrap(), &other);
+            }
+            let sent = settling.settle_over(&node, &job()).await;
+            if what == "is a deposit" {
+                wait_for_long(&mut settling);
+                let refused = settling.settle_over(&node, &job()).await.unwrap_err();
+                assert_eq!((refused.cause(), node.mempool().len()), (Cause::NoCoins, 1), "{what}");
+                continue;
+            }
+            assert_eq!(sent.unwrap(), None, "{what}: its coins are in the next block perhaps");
+            wait_for_long(&mut settling);
+            let sent = settling.settle_over(&node, &job()).await.unwrap();
+            assert_eq!(sent, Some(only(&node, &settling).id()), "{what}");
+            assert_eq!(node.mempool().len(), 1, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_key_pays_to_itself_pays_more_once_it_has_waited_and_fees_have_risen_also_after_a_restart()
+     {
+        let lane = SubnetworkId::from_bytes([7; 20]);
+        for is_merge in [false, true] {
+            let mut earlier = started(KASPA);
+            let node = node(&earlier, earlier.config.settling.rules.script(BEFORE));
+            let Settling { params, key, .. } = earlier.config.settling.clone();
+            let coins = earlier.purse.coins(&node, &params, &key, None).await.unwrap();
+            let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
+            let of = &earlier.config.settling;
+            let first = match is_merge {
+                true => of.again(&Transaction::default(), &coins, fees).unwrap(),
+                false => of.keep_alive(lane, Funding { coins: &coins, fees }).unwrap(),
+            };
+            send(&node, &first).await.unwrap();
+            let mut again = started(KASPA);
+            again.purse.coins(&node, &params, &key, None).await.unwrap();
+            wait_for_long(&mut again);
+            assert_eq!(again.raise_next(&node).await.unwrap(), None, "fees have not risen");
+            node.set_feerate(5.0 * FEERATE_MIN);
+            let raised = again.raise_next(&node).await.unwrap();
+            let [second] = node.mempool().try_into().unwrap();
+            assert_eq!(raised, Some(second.id()));
+            assert_eq!(second.subnetwork_id, first.subnetwork_id);
+            assert_eq!(second.inputs.len(), first.inputs.len());
+            assert!(node.paid(&second).1 > 4.9 * node.paid(&first).1);
+            assert_eq!(again.raise_next(&node).await.unwrap(), None, "it may be in the next block");
         }
     }
 }

@@ -58,6 +58,12 @@ pub async fn pending(
     entries.map(read).collect()
 }
 
+/// A transaction of the node's mempool, if it is there.
+pub async fn waiting(rpc: &dyn RpcApi, id: Hash) -> Option<Pending> {
+    let entry = rpc.get_mempool_entry(id, true, false).await.ok()?;
+    Some((Transaction::try_from(entry.transaction).ok()?, entry.fee))
+}
+
 /// How soon a transaction should be in a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Haste {

@@ -182,7 +182,8 @@ mod with {
         let covenant = (&deployment.covenant(), Arc::new(deployment.statement_of()) as StatementOf);
         let l1 = KaspaL1::connect(options, payer, proof, covenant, Some(dir));
         let l1 = l1.map_err(|e| Failure::Other(e.to_string()))?;
-        Ok(Box::new(l1.with_exit_fees(settings.covenant.exit_fees)))
+        let l1 = l1.with_exit_fees(settings.covenant.exit_fees);
+        Ok(Box::new(l1.with_settlement_fees(settings.covenant.settlement_fees)))
     }
 
     /// The snapshot that a data directory begins with, if it does, as a node is followed from it.

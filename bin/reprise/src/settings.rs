@@ -132,10 +132,15 @@ pub(crate) struct CovenantSettings {
     #[arg(long, value_name = "SOMPI", default_value_t = 100_000_000)]
     pub(crate) fee_max: u64,
 
-    /// What a run pays in fees for exits a day, in sompi. Large exits are paid first; the others wait for the next day, or
+    /// What a node pays in fees for exits a day, in sompi. Large exits are paid first; the others wait for the next day, or
     /// for `claims pay`, which pays any
     #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]
     pub(crate) exit_fees: u64,
+
+    /// What a node pays in fees for settlements a day, in sompi. Where they are used up, settlements wait until enough has grown back, evenly
+    /// over the day
+    #[arg(long, value_name = "SOMPI", default_value_t = 5_000_000_000)]
+    pub(crate) settlement_fees: u64,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -7,6 +7,8 @@
 //!   l1/overlay-PINS       the settlements of an L1 that cannot be written to, by block
 //!   state/records-PINS    batch records
 //!   state/attempts        the attempts at statements that are not proved
+//!   state/exit-fees-PINS, state/settlement-fees-PINS
+//!                         what exits and settlements have cost of their fees of the day
 //!   state/fleet-name      what the node is called among those that share receipts with it
 //!   state/origin-PINS     the snapshot that the chain is followed from, where it is not the founding: imported, or the node's own
 //!   snapshots/            the snapshots that the node wrote, the newest two
@@ -115,6 +117,16 @@ impl DataDir {
     /// The file that holds what the node is called in its fleet.
     pub fn fleet_name(&self) -> LockedPath {
         self.place("state", "fleet-name".into())
+    }
+
+    /// What exits have cost of their fees of the day.
+    pub fn exit_fees(&self, pins: &PinsDigest) -> LockedPath {
+        self.place("state", format!("exit-fees-{}", pins.short()))
+    }
+
+    /// The same of settlements.
+    pub fn settlement_fees(&self, pins: &PinsDigest) -> LockedPath {
+        self.place("state", format!("settlement-fees-{}", pins.short()))
     }
 
     /// The snapshot that the chain is followed from.

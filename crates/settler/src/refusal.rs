@@ -14,7 +14,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 pub enum Cause {
     /// The key that pays has too few coins.
     NoCoins,
-    /// It would cost more than the operator allows.
+    /// It would cost more than the operator allows, for one or for a day.
     FeeBound,
     /// The covenant is not in the state that the settlement starts from.
     Elsewhere,
@@ -109,7 +109,7 @@ impl Cause {
     pub fn advice(self) -> &'static str {
         match self {
             Self::NoCoins => "send coins to the address of the key that pays",
-            Self::FeeBound => "raise --fee-max, or wait until fees fall",
+            Self::FeeBound => "raise --fee-max or --settlement-fees, or wait",
             Self::Elsewhere => {
                 "wait for the block that carries the settlement; if this lasts, check --covenant and \
                  --covenant-proof with `reprise doctor`"

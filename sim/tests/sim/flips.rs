@@ -164,8 +164,15 @@ fn what_ran_when_the_chain_left_is_stored_what_waited_comes_last_and_nothing_is_
 
     let (poll, patience) = (Duration::from_millis(20), Duration::from_secs(600));
     let running_max = [patience; 3];
-    let asking =
-        Asking { host: "node".into(), memory: [0; 3], device: [None; 3], patience, poll, running_max };
+    let asking = Asking {
+        host: "node".into(),
+        memory: [0; 3],
+        device: [None; 3],
+        patience,
+        poll,
+        running_max,
+        timeout: running_max,
+    };
     let asked = FleetBackend::new(own.clone(), queue.clone(), shared(own.clone()), asking).unwrap();
     let tuning = Tuning { prove_apart: ProveApart::Always, ..Tuning::default() };
     let settings = wire::Settings {

@@ -123,7 +123,7 @@ pub(crate) fn lane_transaction(number: u8) -> Transaction {
 /// A transaction of no lane.
 pub(crate) fn other_transaction(number: u8) -> Transaction {
     let native = SubnetworkId::from_bytes([0; 20]);
-    Transaction::new(0, vec![], vec![], u64::from(number), native, 0, vec![])
+    Transaction::new(1, vec![], vec![], u64::from(number), native, 0, vec![])
 }
 
 /// A block on `parent` that accepts `transactions`; `name` makes siblings differ. `lane` is the entry before.
@@ -287,6 +287,12 @@ fn reported(transaction: &Transaction) -> RpcOptionalTransaction {
     }
 }
 
+/// Gives a transaction that was changed the id of its fields.
+pub(crate) fn identify(transaction: &mut RpcOptionalTransaction) {
+    let id = Transaction::try_from(transaction.clone()).unwrap().id();
+    transaction.verbose_data.as_mut().unwrap().transaction_id = Some(id);
+}
+
 pub(crate) fn answer(removed: &[Hash], added: &[Block]) -> Answer {
     Answer {
         removed_chain_block_hashes: Arc::new(removed.to_vec()),
@@ -392,11 +398,30 @@ pub(crate) struct Node {
     chain: Mutex<Vec<Block>>,
     /// Every chain that it has had.
     seen: Mutex<Vec<Vec<Block>>>,
+    /// The chains that it has next: after so many more pages.
+    later: Mutex<Vec<(usize, Vec<Block>)>>,
 }
 
 impl Node {
     pub(crate) fn new(page: usize) -> Self {
-        Self { page, lowest: None, chain: Mutex::default(), seen: Mutex::default() }
+        let (chain, seen, later) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { page, lowest: None, chain, seen, later }
+    }
+
+    /// Its chain is another one after so many more pages.
+    pub(crate) fn adopt_after(&self, pages: usize, chain: Vec<Block>) {
+        self.later.lock().unwrap().push((pages, chain));
+    }
+
+    /// A page is asked for.
+    fn turn(&self) {
+        let due: Vec<_> = {
+            let mut later = self.later.lock().unwrap();
+            let due = later.extract_if(.., |(pages, _)| *pages == 0).map(|(_, chain)| chain).collect();
+            later.iter_mut().for_each(|(pages, _)| *pages -= 1);
+            due
+        };
+        due.into_iter().for_each(|chain| self.adopt(chain));
     }
 
     pub(crate) fn adopt(&self, chain: Vec<Block>) {
@@ -460,6 +485,7 @@ impl Chain for Node {
     }
 
     async fn changes_since(&self, tip: BlockHash, confirmations: u64) -> Result<Answer, Unanswered> {
+        self.turn();
         let chain = self.chain.lock().unwrap();
         let seen = self.seen.lock().unwrap();
         let up_to = |chain: &[Block]| chain.iter().position(|block| block.metadata.block_hash == tip);

@@ -40,6 +40,7 @@ fn bind(transaction: &mut RpcOptionalTransaction, script: ScriptPublicKey) {
     output.covenant =
         Some(RpcNullableCovenantBinding(Some(RpcCovenantBinding::new(0, Hash::from_bytes(COVENANT)))));
     transaction.outputs.push(output);
+    fake::identify(transaction);
 }
 
 fn spend(transaction: &mut RpcOptionalTransaction) {
@@ -47,6 +48,7 @@ fn spend(transaction: &mut RpcOptionalTransaction) {
     let entry = input.verbose_data.as_mut().unwrap().utxo_entry.as_mut().unwrap();
     entry.covenant_id = Some(Hash::from_bytes(COVENANT));
     transaction.inputs.push(input);
+    fake::identify(transaction);
 }
 
 /// Blocks 0 to 9. Blocks 2 and 4 accept a transaction of the lane, block 6 accepts one of no lane.
@@ -182,6 +184,54 @@ async fn a_covenant_of_which_the_founder_can_have_kept_an_output_is_refused_and_
 }
 
 #[tokio::test]
+async fn a_reorg_while_the_founding_is_looked_for_is_no_fault_of_the_founder_and_what_left_the_chain_is_forgotten()
+ {
+    let (lane, other) = ([fake::lane_transaction(1)], [fake::other_transaction(2)]);
+    let on = |below: &[Block], bodies: &[(u8, &[_])]| {
+        let grown = |mut chain: Vec<Block>, (name, transactions): &(u8, &[_])| {
+            chain.push(fake::block_on(&chain, *name, transactions));
+            chain
+        };
+        bodies.iter().fold(below.to_vec(), grown)
+    };
+    let empty: &[_] = &[];
+    let common = on(&[], &[(0, empty), (1, empty)]);
+    let mut before = on(&common, &[(2, &lane), (3, empty), (4, empty)]);
+    found(&mut before);
+    // On the chain that replaces it the founding is accepted later, and what the lane accepts comes before or after it.
+    let moved = |at: usize, bodies: &[(u8, &[_])]| {
+        let mut after = on(&common, bodies);
+        let founding = &mut after[at].answer.accepted_transactions[0];
+        bind(founding, ScriptPublicKey::from_vec(0, vec![1; 34]));
+        let state = first(Some(&after[at].proof.encode()));
+        let transaction = &mut after[7].answer.accepted_transactions[0];
+        spend(transaction);
+        bind(transaction, rules(6).script(state));
+        after
+    };
+    let later: [(u8, &[_]); 7] =
+        [(12, empty), (13, empty), (14, &lane), (15, empty), (16, empty), (17, &other), (18, empty)];
+    let at_once: [(u8, &[_]); 7] =
+        [(12, &lane), (13, empty), (14, empty), (15, empty), (16, empty), (17, &other), (18, empty)];
+    for (at, bodies) in [(4, &later), (2, &at_once)] {
+        let after = moved(at, bodies);
+        for pages in 0..4 {
+            let node = Node::new(1);
+            node.adopt(before.clone());
+            node.adopt_after(pages + 1, after.clone());
+            let found = root::find(&node, &self::lane(), &rules(6), &|proof| Ok(first(proof)), 0).await;
+            assert_eq!(found.unwrap(), after[at].metadata.block_hash, "after {pages} pages");
+        }
+    }
+    // The founding is in no block any more.
+    let node = Node::new(1);
+    node.adopt(before);
+    node.adopt_after(4, on(&common, &[(12, empty), (13, empty), (14, empty), (15, empty)]));
+    let refused = root::find(&node, &self::lane(), &rules(6), &|proof| Ok(first(proof)), 0).await;
+    assert!(matches!(refused, Err(RootError::Unknown { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_founding_is_followed_once_it_has_its_confirmations() {
     let mut chain = chain();
     found(&mut chain);
@@ -221,6 +271,7 @@ fn spends_by(code: &[u8]) -> Vec<Block> {
     let entry = input.verbose_data.as_mut().unwrap().utxo_entry.as_mut().unwrap();
     entry.script_public_key = Some(rules(6).script(State { root: Digest([1; 32]), tip: Digest([2; 32]) }));
     transaction.payload = Some(reprise_kaspa::payload::encode(&under_other_pins()));
+    fake::identify(transaction);
     chain
 }
 
@@ -232,6 +283,18 @@ async fn whoever_peels_a_claim_settles_nothing_whatever_the_payload_says() {
     recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
     let event = recorder.follower.next_event(&node).await.unwrap().unwrap();
     assert!(event.added.iter().all(|block| block.settlements.is_empty()));
+}
+
+#[tokio::test]
+async fn what_is_read_as_a_settlement_or_a_claim_has_the_id_of_its_fields() {
+    let mut changed = spends_by(&[7; 40]);
+    changed[6].answer.accepted_transactions[0].lock_time = Some(77);
+    let node = Node::new(100);
+    node.adopt(changed);
+    let mut recorder = fake::recorder_of(lane());
+    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
+    let refused = recorder.follower.next_event(&node).await.unwrap_err();
+    assert!(matches!(refused, FollowError::Id { .. }), "{refused}");
 }
 
 #[tokio::test]

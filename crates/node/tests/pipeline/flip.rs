@@ -24,6 +24,7 @@ use reprise_node::pipeline::{RunError, RunOutcome};
 use reprise_node::report::{ByKind, Report};
 use reprise_node::wire::{self, WireError};
 use reprise_planner::bundle::BundleRule;
+use reprise_prover::backend::Backend;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Policy};
 use reprise_scheduler::record::RecordLog;

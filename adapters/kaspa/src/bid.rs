@@ -1,0 +1,159 @@
+//! Bids: how a transaction gets into a block where another, which waits in the node's mempool, spends what it is to spend.
+//!
+//! A node takes no second transaction that spends an output, unless it is sent as a replacement, pays a higher fee rate, and competes
+//! with exactly one other. What came by RPC never expires there, and what a stranger sent may wait for a day. So whatever is sent
+//! here, and competes with a transaction that has waited for [`BUMP_AFTER`], replaces that one for more, up to its bound: whoever
+//! sent it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use kaspa_consensus_core::Hash;
+use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint};
+use kaspa_rpc_core::RpcTransaction;
+use kaspa_rpc_core::api::rpc::RpcApi;
+
+use crate::client::{Unanswered, unanswered};
+use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
+use crate::purse::Purse;
+use crate::settlement::{BuildError, Settling};
+use crate::wallet::{self, Haste, WalletError};
+
+/// How long a transaction waits in the node's mempool before it is outbid.
+pub(crate) const BUMP_AFTER: Duration = Duration::from_secs(30);
+
+/// The fee rate of a replacement, as a multiple of the replaced transaction's.
+const FEE_FACTOR: f64 = 1.25;
+
+/// The fee rate that the bound allows is a little less than its share of the bound: a signature more or less changes the mass.
+const BELOW_BOUND: f64 = 0.999;
+
+/// How long it is remembered since when a transaction waits that nobody looks at.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// A transaction in a node's mempool that spends what another is to spend.
+#[derive(Debug, Clone)]
+pub(crate) struct Rival {
+    /// The transaction.
+    pub(crate) id: Hash,
+    /// What it spends.
+    pub(crate) spends: Vec<TransactionOutpoint>,
+    /// What it pays, in sompi a gram.
+    pub(crate) feerate: f64,
+    /// Since when it waits, as far as that was seen here.
+    pub(crate) since: Instant,
+}
+
+impl Rival {
+    /// Whether it may be in the next block: it has not waited for long.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.since.elapsed() < BUMP_AFTER
+    }
+
+    /// Whether it spends an output.
+    pub(crate) fn spends(&self, outpoint: &TransactionOutpoint) -> bool {
+        self.spends.contains(outpoint)
+    }
+
+    fn competes(&self, transaction: &Transaction) -> bool {
+        transaction.inputs.iter().any(|input| self.spends(&input.previous_outpoint))
+    }
+}
+
+/// Since when transactions wait that others sent.
+#[derive(Debug, Default)]
+pub(crate) struct FirstSeen(HashMap<Hash, [Instant; 2]>);
+
+impl FirstSeen {
+    /// When a transaction was seen first. It is seen now.
+    pub(crate) fn of(&mut self, transaction: Hash) -> Instant {
+        let now = Instant::now();
+        self.0.retain(|_, [_, last]| last.elapsed() < FORGET_AFTER);
+        let [first, last] = self.0.entry(transaction).or_insert([now; 2]);
+        *last = now;
+        *first
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wait_for_long(&mut self) {
+        self.0.values_mut().for_each(|[first, _]| *first -= BUMP_AFTER);
+    }
+}
+
+/// What a transaction is paid with, and the one in the mempool that it replaces.
+#[derive(Debug)]
+pub(crate) struct Bid {
+    pub(crate) coins: Vec<Coin>,
+    pub(crate) fees: Fees,
+    pub(crate) replaces: Option<Rival>,
+}
+
+impl Bid {
+    /// A bid for the next minute, or, in place of a transaction that has waited already, for the next block.
+    pub(crate) async fn of(
+        rpc: &dyn RpcApi,
+        purse: &mut Purse,
+        settling: &Settling,
+        fee_max: u64,
+        replaces: Option<Rival>,
+    ) -> Result<Self, WalletError> {
+        let haste = if replaces.is_some() { Haste::Priority } else { Haste::Normal };
+        Self::with_haste(rpc, purse, settling, (haste, fee_max), replaces).await
+    }
+
+    /// A bid for that time.
+    pub(crate) async fn with_haste(
+        rpc: &dyn RpcApi,
+        purse: &mut Purse,
+        Settling { params, key, .. }: &Settling,
+        (haste, fee_max): (Haste, u64),
+        replaces: Option<Rival>,
+    ) -> Result<Self, WalletError> {
+        let outbids = replaces.as_ref().map_or(0.0, |rival| rival.feerate * FEE_FACTOR);
+        let feerate = wallet::feerate(rpc, haste).await?.max(FEERATE_MIN).max(outbids);
+        let coins = purse.coins(rpc, params, key, replaces.as_ref().map(|rival| rival.id)).await?;
+        Ok(Self { coins, fees: Fees { feerate, fee_max }, replaces })
+    }
+
+    /// The transaction that `build` makes of it, and its fee rate. Where that is above the bound, a replacement bids as much as the
+    /// bound allows, if that is more than what waits pays.
+    pub(crate) fn build<T>(
+        &self,
+        build: impl Fn(Funding<'_>) -> Result<T, BuildError>,
+    ) -> Result<(T, f64), BuildError> {
+        let at = |feerate: f64| {
+            let fees = Fees { feerate, ..self.fees };
+            build(Funding { coins: &self.coins, fees }).map(|transaction| (transaction, feerate))
+        };
+        match at(self.fees.feerate) {
+            Err(BuildError::FeeTooHigh { fee, fee_max }) => {
+                let most = self.fees.feerate * fee_max as f64 / fee as f64 * BELOW_BOUND;
+                let outbids = self.replaces.as_ref().is_some_and(|rival| most > rival.feerate);
+                if outbids { at(most) } else { Err(BuildError::FeeTooHigh { fee, fee_max }) }
+            }
+            built => built,
+        }
+    }
+
+    /// Sends a transaction of this fee rate, in place of another if it competes with that. Returns it as one that waits, and what it
+    /// replaced.
+    pub(crate) async fn submit(
+        &self,
+        rpc: &dyn RpcApi,
+        purse: &mut Purse,
+        (transaction, feerate): (&Transaction, f64),
+    ) -> Result<(Rival, Option<Hash>), Unanswered> {
+        let replaced = self.replaces.as_ref().filter(|rival| rival.competes(transaction));
+        let id = match replaced {
+            None => wallet::send(rpc, transaction).await?,
+            Some(_) => {
+                let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(transaction)).await;
+                replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
+            }
+        };
+        purse.sent(id, transaction);
+        let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
+        let sent = Rival { id, spends, feerate, since: Instant::now() };
+        Ok((sent, replaced.map(|rival| rival.id)))
+    }
+}
