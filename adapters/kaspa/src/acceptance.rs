@@ -135,10 +135,9 @@ fn spent_covenant(transaction: &Transaction, number: usize) -> Option<Hash> {
 #[cfg(test)]
 mod tests {
     use kaspa_consensus_core::config::params::SIMNET_PARAMS;
+    use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
     use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
-    use kaspa_consensus_core::tx::{
-        CovenantBinding, ScriptPublicKey, TX_VERSION_TOCCATA, TransactionInput, TransactionOutpoint,
-    };
+    use kaspa_consensus_core::tx::{CovenantBinding, ScriptPublicKey, TransactionInput, TransactionOutpoint};
     use kaspa_txscript::pay_to_script_hash_signature_script;
     use reprise_model::block::ObservedSettlement;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};

@@ -30,13 +30,14 @@ use reprise_model::exit::{Payee, Tree};
 pub use reprise_settler::UnpaidExits;
 
 use crate::allowance::Allowance;
-use crate::bid::{BUMP_AFTER, Bid, Rival};
+use crate::bid::Bid;
 use crate::claim::{self, COINS_MAX, ClaimStep, EXITS_MAX};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Funding};
 use crate::digest;
 use crate::draft::CHANGE_MIN;
 use crate::purse::Purse;
+use crate::rival::{BUMP_AFTER, Rival};
 use crate::settlement::{BuildError, Completed, Settling};
 use crate::wallet::{self, Pending, WalletError};
 

@@ -24,6 +24,7 @@
 //! | [`exit_payer`] | pays the exits of settlements |
 //! | [`allowance`] | what may be paid in a day |
 //! | `bid` | replaces what waits in the node's mempool for too little |
+//! | `rival` | what waits there, and since when |
 //! | [`keep_alive`] | a transaction of the lane, before its entry expires |
 //! | [`in_flight`] | coins that transactions in flight spend |
 //! | [`purse`] | the coins of the key that pays, listed once and told of afterwards |
@@ -58,6 +59,7 @@ pub mod names;
 pub mod opening;
 pub mod payload;
 pub mod purse;
+mod rival;
 pub mod root;
 mod script;
 pub mod settlement;

@@ -15,12 +15,12 @@ use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint, UtxoEntry};
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Notification, Scope, UtxosChangedScope};
 
-use crate::bid::{FirstSeen, Rival};
 use crate::client::unanswered;
 use crate::coin::Coin;
 use crate::draft;
 use crate::in_flight::InFlight;
 use crate::key::Key;
+use crate::rival::{FirstSeen, Rival};
 use crate::wallet::{self, Pending, WalletError};
 
 /// The coins of a key. See the [module documentation](self).

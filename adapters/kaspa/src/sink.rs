@@ -69,7 +69,7 @@ use reprise_model::receipt::{RealReceipt, Receipt, Verified};
 use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, UnprovenSink};
 
 use crate::allowance::Allowance;
-use crate::bid::{Bid, Rival};
+use crate::bid::Bid;
 use crate::claim;
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::coin::{Coin, Fees, Funding};
@@ -79,6 +79,7 @@ use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::purse::Purse;
+use crate::rival::Rival;
 use crate::settlement::{BuildError, Selected, Settling};
 use crate::wallet::{self, Haste, Pending, WalletError, coins, feerate, pending, send, unspent};
 use crate::{digest, draft, kaspa_hash};
@@ -1157,10 +1158,10 @@ mod tests {
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
     use super::*;
-    use crate::bid::BUMP_AFTER;
     use crate::coin::FEERATE_MIN;
     use crate::exit_payer::tests::owed;
     use crate::fake_node::FakeNode;
+    use crate::rival::BUMP_AFTER;
 
     const KASPA: u64 = 100_000_000;
     const COVENANT: Hash = Hash::from_bytes([4; 32]);

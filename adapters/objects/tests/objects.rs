@@ -57,7 +57,7 @@ fn keeps(store: &Arc<dyn Objects>, creates: bool) {
     assert_eq!(store.read("receipts/1/ab/y", 1 << 20).unwrap().unwrap(), vec![7; 300_000]);
     assert_eq!(store.read("inputs/1/aa/z", 0).unwrap().unwrap(), b"");
     let listed = |prefix, limit| {
-        let mut listed = store.list(prefix, limit).unwrap();
+        let mut listed = store.list(prefix, "", limit).unwrap();
         listed.sort_by(|a, b| a.key.cmp(&b.key));
         listed
     };
@@ -69,6 +69,13 @@ fn keeps(store: &Arc<dyn Objects>, creates: bool) {
     assert!(receipts.iter().all(|listed| listed.age < Duration::from_secs(600)), "{receipts:?}");
     assert_eq!(listed("receipts/1/", 1).len(), 1);
     assert_eq!(listed("nothing/", 10), []);
+    // In the order of their names, also where the place itself has none.
+    let all = listed("receipts/1/", 10);
+    let after = |key: &str| {
+        store.list("receipts/1/", key, 1).unwrap().into_iter().map(|it| it.key).collect::<Vec<_>>()
+    };
+    assert_eq!(after(&all[0].key), all.get(1).map(|it| it.key.clone()).into_iter().collect::<Vec<_>>());
+    assert_eq!(after(&all[all.len() - 1].key), [""; 0]);
     for key in ["receipts/1/aa/x", "receipts/1/ab/y", "inputs/1/aa/z", "receipts/1/aa/x"] {
         store.delete(key).unwrap();
     }
@@ -145,6 +152,7 @@ fn carries_a_fleet(store: &Arc<dyn Objects>, of_worker: &Arc<dyn Objects>) {
         patience: Duration::from_secs(60),
         poll: Duration::from_millis(20),
         running_max: [Duration::from_secs(600); 3],
+        timeout: [Duration::from_secs(600); 3],
     };
     let node = FleetBackend::new(own.clone(), queue, shared(own.clone()), asking).unwrap();
     for number in 0..5 {

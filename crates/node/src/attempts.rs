@@ -21,6 +21,7 @@ use reprise_disk::log::{Format, Found, HEADER_LEN, Log, LogError};
 use reprise_model::digest::StatementId;
 use reprise_model::statement::Kind;
 use reprise_prover::failure::FailureCounts;
+use reprise_prover::workers::Begins;
 
 const FORMAT: Format =
     Format { magic: *b"RPATTEMP", earlier: None, version: 1, what: "attempts at statements" };
@@ -91,6 +92,16 @@ impl SharedAttempts {
     /// Shares them.
     pub fn new(attempts: Attempts) -> Self {
         Self(Arc::new(Mutex::new(attempts)))
+    }
+
+    /// An attempt begins, of which a thread says so that may hang for longer than they are kept: then nobody counts it.
+    pub(crate) fn beginner(&self) -> Arc<Begins> {
+        let attempts = Arc::downgrade(&self.0);
+        Arc::new(move |statement, kind| {
+            if let Some(attempts) = attempts.upgrade() {
+                Self(attempts).lock().begin(statement, kind);
+            }
+        })
     }
 
     /// Held while something is noted.

@@ -149,8 +149,7 @@ impl Node {
         let reader = Reader::start(store.clone(), move |found| {
             let _ = read.send(Mail::Read(found));
         })?;
-        let attempts = pipeline.attempts();
-        let begins = Arc::new(move |id, kind| attempts.lock().begin(id, kind));
+        let begins = pipeline.attempts().beginner();
         let workers =
             Workers::start(permits, shutdown_grace, backend.clone(), store.clone(), begins, move |answer| {
                 let _ = answered.send(Mail::Answer(answer));

@@ -397,14 +397,16 @@ fn too_many_requests_connections_and_streams_are_refused_and_the_next_second_ser
     let node = node(limits, None);
     let stream = follow(node.address, "");
     assert_eq!(get(node.address, "/v1/events").problem(), (429, "urn:reprise:too-many".into()));
-    let idle: Vec<TcpStream> = (0..2).map(|_| connect(node.address)).collect();
-    let refused = loop {
-        // The server may still be accepting the idle ones.
-        let answer = get(node.address, "/v1/status");
-        if answer.status != 200 {
-            break answer;
-        }
-    };
+    // One that has asked nothing yet would make room.
+    let idle = [(); 2].map(|()| {
+        let mut idle = connect(node.address);
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut begin = [0; 12];
+        std::io::Read::read_exact(&mut idle, &mut begin).unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        idle
+    });
+    let refused = get(node.address, "/v1/status");
     assert_eq!(refused.problem(), (503, "urn:reprise:unavailable".into()));
     drop((idle, stream));
     // What was closed makes room.

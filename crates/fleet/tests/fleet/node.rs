@@ -94,7 +94,9 @@ fn what_a_node_proves_itself_it_says_before_it_begins_and_of_nothing_else() {
     let begun = Arc::new(AtomicU64::new(0));
     let prove = |number| {
         let (begun, own) = (begun.clone(), own.clone());
-        let begins = move || drop(begun.fetch_add(1 + own.prove_calls(), Ordering::Relaxed));
+        let begins = move || {
+            begun.fetch_add(1 + own.prove_calls(), Ordering::Relaxed);
+        };
         node.prove_under(&task(number), &Control::default().noted(Box::new(begins))).unwrap();
     };
     prove(1);
