@@ -210,7 +210,7 @@ mod tests {
         let after =
             of_covenant(rules.script(State { root: transition.root_after, tip: transition.tip_after }));
         let settling = transaction(vec![], vec![after.clone()], payload.clone());
-        let told = told(&[settling.clone()], &[settling.id()]).unwrap().remove(0);
+        let told = told(std::slice::from_ref(&settling), &[settling.id()]).unwrap().remove(0);
         assert!(spends_unsaid(&told, COVENANT) && out_of_key(&told, COVENANT).is_none());
         assert_eq!(observed(&told, COVENANT, &rules), Some((end_block, journal)));
         assert_eq!(observed(&told, Hash::from_bytes([5; 32]), &rules), None, "another covenant");

@@ -336,8 +336,8 @@ impl Chain for Arc<dyn RpcApi> {
         let verbosity = Some(RpcDataVerbosityLevel::Full);
         let answer = self.get_virtual_chain_from_block_v2(tip, verbosity, confirmations).await;
         match answer.map_err(unanswered("get_virtual_chain_from_block_v2")) {
-            Err(refused) if refused.is_refusal() && !refused.is_unknown_block() => {
-                // Where that is refused too, the first refusal tells more.
+            Err(refused) if !refused.is_unknown_block() => {
+                // Where that is not answered either, the first error tells more.
                 acceptance::changes_since(self.as_ref(), tip, confirmations).await.map_err(|_| refused)
             }
             answer => answer,
