@@ -9,7 +9,7 @@
 //!
 //! A settlement is an accepted transaction that spends the script of its journal's state before, and continues the
 //! covenant with the script of its state after. Consensus ran the rules then. That the transaction was accepted is taken
-//! on the node's word. Where the node [does not say](crate::acceptance) which script was spent, the rules do: only out of a state can the
+//! on the node's word. Where the node does not say (`acceptance`) which script was spent, the rules do: only out of a state can the
 //! covenant get into one, as soon as it has left its founder's key.
 
 use kaspa_consensus_core::Hash;
