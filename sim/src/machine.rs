@@ -29,6 +29,7 @@ use reprise_prover::backend::{Backend, Control, ProveError};
 use reprise_prover::failure::Failure;
 use reprise_prover::reader::Read;
 use reprise_prover::workers::{Assignment, Finished, run_attempt};
+use reprise_prover::wrapped::Wrapped;
 use reprise_scheduler::snapshot::{Reader, SettledPosition, Snapshot};
 use reprise_settler::{SettleError, Sink, Taken, UnpaidExits, UnprovenSink};
 use reprise_store::disk::DiskEngine;
@@ -73,7 +74,7 @@ pub struct Machine {
     scenario: Scenario,
     settings: Settings,
     deployment: Deployment,
-    prover: Arc<Prover>,
+    prover: Arc<Wrapped<Prover>>,
     disk: Arc<Disk>,
     checker: SharedChecker,
     root: ChainBlockMetadata,
@@ -299,7 +300,7 @@ impl Machine {
         name: &str,
         scenario: &Scenario,
         faults: Faults,
-        prover: Arc<Prover>,
+        prover: Arc<Wrapped<Prover>>,
         deployment: Deployment,
         value: ValueChecker,
         l1: &mut L1,

@@ -1,17 +1,13 @@
 //! A mock prover whose next proof fails on request.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reprise_model::digest::{ClaimDigest, ProfileId, ProgramId};
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::Limits;
 use reprise_model::processor::Processor;
-use reprise_model::profile::ProofProfile;
-use reprise_model::receipt::{Receipt, Verifier, VerifyError};
-use reprise_model::statement::{Claim, ClaimScheme};
-use reprise_prover::backend::{Backend, Proof, ProveError, Task};
+use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::wrapped::{Wrapped, Wrapper};
 
 /// How a proof fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,21 +24,24 @@ pub enum ProverFault {
 pub struct Prover {
     mock: MockBackend,
     next: Mutex<Option<ProverFault>>,
-    calls: AtomicU64,
 }
 
 impl std::fmt::Debug for Prover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prover").field("calls", &self.calls).finish_non_exhaustive()
+        f.debug_struct("Prover").field("calls", &self.mock.prove_calls()).finish_non_exhaustive()
     }
 }
 
 impl Prover {
     /// A prover of a workload over its hash, whose proofs hold so much.
-    pub fn new(hasher: Arc<dyn WorkloadHasher>, processor: Arc<dyn Processor>, limits: Limits) -> Self {
+    pub fn new(
+        hasher: Arc<dyn WorkloadHasher>,
+        processor: Arc<dyn Processor>,
+        limits: Limits,
+    ) -> Wrapped<Self> {
         let config = MockConfig { limits, ..MockConfig::default() };
         let mock = MockBackend::new(config, hasher, processor);
-        Self { mock, next: Mutex::new(None), calls: AtomicU64::new(0) }
+        Wrapped(Self { mock, next: Mutex::new(None) })
     }
 
     /// Sets the fault of the next proof.
@@ -51,41 +50,12 @@ impl Prover {
     }
 }
 
-impl ClaimScheme for Prover {
-    fn profile(&self) -> &ProofProfile {
-        self.mock.profile()
+impl Wrapper for Prover {
+    fn inner(&self) -> &dyn Backend {
+        &self.mock
     }
 
-    fn profile_id(&self) -> ProfileId {
-        self.mock.profile_id()
-    }
-
-    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
-        self.mock.claim_digest(claim)
-    }
-}
-
-impl Verifier for Prover {
-    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        self.mock.verify(receipt)
-    }
-}
-
-impl Backend for Prover {
-    fn name(&self) -> String {
-        self.mock.name()
-    }
-
-    fn programs(&self) -> [ProgramId; 3] {
-        self.mock.programs()
-    }
-
-    fn limits(&self) -> Limits {
-        self.mock.limits()
-    }
-
-    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    fn prove_under(&self, task: &Task, _: &Control) -> Result<Proof, ProveError> {
         let fault = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut proof = self.mock.prove(task)?;
         match fault {
@@ -99,9 +69,5 @@ impl Backend for Prover {
             Some(ProverFault::Panic) => std::panic::resume_unwind(Box::new("a simulated panic")),
         }
         Ok(proof)
-    }
-
-    fn prove_calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
     }
 }

@@ -24,6 +24,7 @@ use reprise_node::violation::Violation;
 use reprise_node::wire::Deployment;
 use reprise_node::workload::Workload;
 use reprise_prover::timeouts::CEILING;
+use reprise_prover::wrapped::Wrapped;
 use serde::Serialize;
 
 use crate::checks::{Counts, lock};
@@ -263,7 +264,8 @@ impl World {
         let traffic = workload.traffic().ok_or_else(|| NoTraffic { workload: workload.name().into() })?;
         let prover = || Arc::new(Prover::new(hasher.clone(), processor.clone(), scenario.proofs));
         let first = prover();
-        let deployed = |prover: Arc<Prover>| Deployment::new(workload, prover, hasher.clone(), &lane);
+        let deployed =
+            |prover: Arc<Wrapped<Prover>>| Deployment::new(workload, prover, hasher.clone(), &lane);
         let covenant = deployed(first.clone()).covenant();
         let genesis = (covenant.root, lane::genesis(hasher.as_ref(), &lane.key));
         let oracle = Oracle::new(processor.clone(), hasher.clone(), lane.rollup());

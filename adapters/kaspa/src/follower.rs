@@ -623,7 +623,7 @@ impl Follower {
         block: BlockHash,
         scripts: &[Option<&ScriptPublicKey>],
     ) -> Result<(), FollowError> {
-        let first = self.covenant.as_ref().and_then(|watched| Some(watched.rules.script(watched.first?)));
+        let first = self.first_script();
         match scripts {
             [script] if first.is_none() || *script == first.as_ref() => Ok(()),
             [_] => Err(FollowError::FirstState { block }),
@@ -631,10 +631,15 @@ impl Follower {
         }
     }
 
+    /// The script of the covenant's first state, if that is known.
+    fn first_script(&self) -> Option<ScriptPublicKey> {
+        let watched = self.covenant.as_ref()?;
+        Some(watched.rules.script(watched.first?))
+    }
+
     /// Whether outputs of the covenant are its first state and nothing else, whatever was spent for them.
     fn is_first_state(&self, scripts: &[Option<&ScriptPublicKey>]) -> bool {
-        let first = self.covenant.as_ref().and_then(|watched| Some(watched.rules.script(watched.first?)));
-        first.is_some_and(|first| scripts == [Some(&first)])
+        self.first_script().is_some_and(|first| scripts == [Some(&first)])
     }
 
     /// The network's finality depth, where its parameters are overridden.

@@ -25,13 +25,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use reprise_jobs::Queue;
 use reprise_jobs::job::{Device, Priority, State};
-use reprise_model::digest::{ClaimDigest, ProgramId};
-use reprise_model::limits::Limits;
-use reprise_model::profile::ProofProfile;
-use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
+use reprise_model::receipt::Verified;
+use reprise_model::statement::{Kind, StatementId};
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task, Wanted};
 use reprise_prover::timeouts::Timeouts;
+use reprise_prover::wrapped::{Wrapped, Wrapper};
 
 use crate::asking::{Alone, Asked, Asking, Step};
 use crate::shared::{Fetched, Shared, SharedReceipt};
@@ -75,12 +73,12 @@ impl FleetBackend {
         queue: Queue,
         shared: Arc<Shared>,
         settings: Settings,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<Wrapped<Self>> {
         let watch = Watch::start(queue.clone(), settings.poll)?;
         let Settings { host, memory, device, .. } = settings.clone();
         let timeouts = Arc::new(Mutex::new(Timeouts::new(settings.timeout)));
         let asking = Arc::new(Asking { own, queue, shared, host, memory, device });
-        Ok(Self { asking, watch, settings, timeouts })
+        Ok(Wrapped(Self { asking, watch, settings, timeouts }))
     }
 
     /// Since when the jobs cannot be reached, if they cannot.
@@ -226,37 +224,9 @@ fn prove_here(
     Ok(proof)
 }
 
-impl ClaimScheme for FleetBackend {
-    fn profile(&self) -> &ProofProfile {
-        self.asking.own.profile()
-    }
-
-    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
-        self.asking.own.claim_digest(claim)
-    }
-}
-
-impl Verifier for FleetBackend {
-    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        self.asking.own.verify(receipt)
-    }
-}
-
-impl Backend for FleetBackend {
-    fn name(&self) -> String {
-        self.asking.own.name()
-    }
-
-    fn programs(&self) -> [ProgramId; Kind::COUNT] {
-        self.asking.own.programs()
-    }
-
-    fn limits(&self) -> Limits {
-        self.asking.own.limits()
-    }
-
-    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
-        self.prove_under(task, &Control::default())
+impl Wrapper for FleetBackend {
+    fn inner(&self) -> &dyn Backend {
+        self.asking.own.as_ref()
     }
 
     fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
@@ -273,10 +243,6 @@ impl Backend for FleetBackend {
 
     fn is_remote(&self) -> bool {
         true
-    }
-
-    fn prove_calls(&self) -> u64 {
-        self.asking.own.prove_calls()
     }
 }
 

@@ -5,13 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reprise_model::digest::{ClaimDigest, ProgramId};
-use reprise_model::limits::Limits;
-use reprise_model::profile::ProofProfile;
-use reprise_model::receipt::{Receipt, Verifier, VerifyError};
-use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::workers::HANGING_MAX;
+use reprise_prover::wrapped::{Wrapped, Wrapper};
 
 /// How often whoever waits for a device looks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -52,8 +48,8 @@ impl Drop for Device<'_> {
 
 impl Bounded {
     /// At most so many proofs at a time, those that hang not among them: of these there are at most [`HANGING_MAX`] a device.
-    pub fn new(inner: Arc<dyn Backend>, devices: usize) -> Self {
-        Self { inner, devices: devices.max(1), use_of: Mutex::default(), freed: Condvar::new() }
+    pub fn new(inner: Arc<dyn Backend>, devices: usize) -> Wrapped<Self> {
+        Wrapped(Self { inner, devices: devices.max(1), use_of: Mutex::default(), freed: Condvar::new() })
     }
 
     fn used(&self) -> MutexGuard<'_, Use> {
@@ -89,37 +85,9 @@ impl Bounded {
     }
 }
 
-impl ClaimScheme for Bounded {
-    fn profile(&self) -> &ProofProfile {
-        self.inner.profile()
-    }
-
-    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
-        self.inner.claim_digest(claim)
-    }
-}
-
-impl Verifier for Bounded {
-    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        self.inner.verify(receipt)
-    }
-}
-
-impl Backend for Bounded {
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-
-    fn programs(&self) -> [ProgramId; Kind::COUNT] {
-        self.inner.programs()
-    }
-
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-
-    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
-        self.prove_under(task, &Control::default())
+impl Wrapper for Bounded {
+    fn inner(&self) -> &dyn Backend {
+        self.inner.as_ref()
     }
 
     fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
@@ -130,9 +98,5 @@ impl Backend for Bounded {
             Some(_device) => self.inner.prove_under(task, control),
             None => Err(ProveError::Cancelled { statement: self.inner.statement(&task.claim).id() }),
         }
-    }
-
-    fn prove_calls(&self) -> u64 {
-        self.inner.prove_calls()
     }
 }

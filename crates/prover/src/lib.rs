@@ -14,6 +14,7 @@
 //! | [`policy`] | [`Policy`](policy::Policy): bounds, budgets, waits |
 //! | [`timeouts`] | how long a proof may run before it counts as hung |
 //! | [`workers`] | the threads that prove |
+//! | [`wrapped`] | [`Wrapped`](wrapped::Wrapped): a backend around another |
 //! | [`reader`] | the thread that looks statements up |
 //! | [`mock`] | a backend with real claims and fake seals |
 
@@ -31,3 +32,4 @@ pub mod policy;
 pub mod reader;
 pub mod timeouts;
 pub mod workers;
+pub mod wrapped;

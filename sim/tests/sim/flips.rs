@@ -17,12 +17,9 @@ use reprise_jobs::memory::MemoryTable;
 use reprise_jobs::table::Filter;
 use reprise_jobs::{Job, Policy, Priority, Queue, WorkerName};
 use reprise_ledger::Ledger;
-use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::hash::Blake3;
-use reprise_model::limits::{Limits, ProveApart};
-use reprise_model::profile::ProofProfile;
-use reprise_model::receipt::{Receipt, Verifier, VerifyError};
-use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
+use reprise_model::limits::ProveApart;
+use reprise_model::statement::{ClaimScheme, Kind, StatementId};
 use reprise_node::dev;
 use reprise_node::event::NoopObserver;
 use reprise_node::l1::{RecordedChain, WrappedL1};
@@ -30,6 +27,7 @@ use reprise_node::wire::{self, Tuning};
 use reprise_planner::bundle::BundleRule;
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::wrapped::{Wrapped, Wrapper};
 use reprise_sim::ledger::workload;
 use reprise_store::{Options, ReceiptStore, Store};
 
@@ -88,43 +86,17 @@ impl Held {
     }
 }
 
-impl ClaimScheme for Held {
-    fn profile(&self) -> &ProofProfile {
-        self.inner.profile()
+impl Wrapper for Held {
+    fn inner(&self) -> &dyn Backend {
+        self.inner.as_ref()
     }
-    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
-        self.inner.claim_digest(claim)
-    }
-}
 
-impl Verifier for Held {
-    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        self.inner.verify(receipt)
-    }
-}
-
-impl Backend for Held {
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-    fn programs(&self) -> [ProgramId; Kind::COUNT] {
-        self.inner.programs()
-    }
-    fn limits(&self) -> Limits {
-        self.inner.limits()
-    }
-    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
-        self.prove_under(task, &Control::default())
-    }
     fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
         self.begun.lock().unwrap().push(self.inner.statement(&task.claim).id());
         let mut may_end = self.let_go.wait_while(self.may_end.lock().unwrap(), |left| *left == 0).unwrap();
         *may_end -= 1;
         drop(may_end);
         self.inner.prove_under(task, control)
-    }
-    fn prove_calls(&self) -> u64 {
-        self.inner.prove_calls()
     }
 }
 
@@ -153,12 +125,12 @@ fn what_ran_when_the_chain_left_is_stored_what_waited_comes_last_and_nothing_is_
     let objects = Arc::new(MemoryObjects::default());
     let shared =
         |backend: Arc<dyn Backend>| Arc::new(Shared::new(objects.clone(), backend, Bounds::default()));
-    let held = Arc::new(Held {
+    let held = Arc::new(Wrapped(Held {
         inner: mock(),
         begun: Mutex::default(),
         may_end: Mutex::default(),
         let_go: Condvar::new(),
-    });
+    }));
     let (own, gate, stop) = (mock(), Gate::default(), Arc::new(AtomicBool::new(false)));
     let store: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(own.clone(), Options::default()).unwrap());
 

@@ -23,6 +23,7 @@ use reprise_model::transaction::{self, LaneTransaction, Price, TransactionFacts,
 use reprise_model::witness::{TransactionWitness, Witness};
 use reprise_prover::backend::{Backend, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_prover::wrapped::Wrapped;
 
 /// Jobs that cannot be reached while they are told so.
 pub(crate) struct Line<T> {
@@ -187,13 +188,17 @@ impl Fleet {
     }
 
     /// A node's backend.
-    pub(crate) fn node(&self, own: &Arc<MockBackend>) -> Arc<FleetBackend> {
+    pub(crate) fn node(&self, own: &Arc<MockBackend>) -> Arc<Wrapped<FleetBackend>> {
         let long = [Duration::from_secs(600); Kind::COUNT];
         self.node_over(own.clone(), long, long)
     }
 
     /// The same, which waits for so long while a statement runs.
-    pub(crate) fn node_that_waits(&self, own: &Arc<MockBackend>, running: Duration) -> Arc<FleetBackend> {
+    pub(crate) fn node_that_waits(
+        &self,
+        own: &Arc<MockBackend>,
+        running: Duration,
+    ) -> Arc<Wrapped<FleetBackend>> {
         self.node_over(own.clone(), [Duration::from_secs(600); Kind::COUNT], [running; Kind::COUNT])
     }
 
@@ -203,7 +208,7 @@ impl Fleet {
         backend: Arc<dyn Backend>,
         timeout: [Duration; Kind::COUNT],
         running_max: [Duration; Kind::COUNT],
-    ) -> Arc<FleetBackend> {
+    ) -> Arc<Wrapped<FleetBackend>> {
         let settings = NodeSettings {
             host: "node".into(),
             memory: [0; Kind::COUNT],

@@ -6,12 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reprise_ledger::Ledger;
-use reprise_model::digest::{ClaimDigest, ProgramId};
 use reprise_model::hash::Blake3;
-use reprise_model::limits::Limits;
-use reprise_model::profile::ProofProfile;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
+use reprise_model::statement::{Kind, StatementId};
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
 use reprise_node::pipeline::RunError;
@@ -21,6 +18,7 @@ use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::failure::Failure;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
+use reprise_prover::wrapped::{Wrapped, Wrapper};
 use reprise_store::faulty::FaultyStore;
 use reprise_store::port::{Filter, Lookup, NewEntry};
 use reprise_store::{Options, ReceiptStore, Store};
@@ -182,41 +180,13 @@ struct Remote {
     asked: AtomicU64,
 }
 
-impl ClaimScheme for Remote {
-    fn profile(&self) -> &ProofProfile {
-        self.own.profile()
-    }
-
-    fn claim_digest(&self, claim: &Claim) -> ClaimDigest {
-        self.own.claim_digest(claim)
-    }
-}
-
-impl Verifier for Remote {
-    fn verify(&self, receipt: &Receipt) -> Result<(), VerifyError> {
-        self.own.verify(receipt)
-    }
-}
-
-impl Backend for Remote {
-    fn name(&self) -> String {
-        self.own.name()
-    }
-
-    fn programs(&self) -> [ProgramId; Kind::COUNT] {
-        self.own.programs()
-    }
-
-    fn limits(&self) -> Limits {
-        self.own.limits()
+impl Wrapper for Remote {
+    fn inner(&self) -> &dyn Backend {
+        self.own.as_ref()
     }
 
     fn is_remote(&self) -> bool {
         true
-    }
-
-    fn prove(&self, task: &Task) -> Result<Proof, ProveError> {
-        self.own.prove(task)
     }
 
     fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
@@ -230,10 +200,6 @@ impl Backend for Remote {
             }
         }
     }
-
-    fn prove_calls(&self) -> u64 {
-        self.own.prove_calls()
-    }
 }
 
 #[test]
@@ -241,7 +207,7 @@ fn what_a_node_of_a_fleet_proves_itself_counts_over_its_processes_and_what_other
     let home = Home { mock: MockConfig { diverge_every: 1, ..MockConfig::default() }, ..Home::new() };
     let run = |home: &Home| {
         let (own, store) = home.open();
-        let remote = Arc::new(Remote { own, asked: AtomicU64::new(0) });
+        let remote = Arc::new(Wrapped(Remote { own, asked: AtomicU64::new(0) }));
         let ended = home.try_wire_over(dev::flip(), &remote, store).unwrap().run(&never(), &mut NoopObserver);
         (ended, remote.prove_calls())
     };
