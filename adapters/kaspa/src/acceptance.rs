@@ -9,10 +9,11 @@
 //! | the chain, and the ids of what each block accepted, in order | `get_virtual_chain_from_block` |
 //! | the transactions | `get_block` of the blocks that each merges |
 //! | which inputs spend an output of a covenant | the outputs that continue it: each names the input that authorises it |
-//! | the scripts that are spent | nothing: they stay unsaid |
+//! | the script that input 0 spends, where that is a covenant's | `get_utxo_return_address` |
+//! | the scripts that other inputs spend | nothing: they stay unsaid |
 //!
-//! An id does not commit to signature scripts. Where merged blocks carry one transaction with several, one that reads as a claim is taken:
-//! of a claim that was accepted, the accepted one does.
+//! An id does not commit to signature scripts, and whoever mines a block may put any into it: a block that merges it skips the transaction
+//! as spent. So of one transaction with several, the one is taken that claims what is spent and left, and any where none does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use kaspa_consensus_core::hashing::covenant_id::covenant_id;
 use kaspa_consensus_core::header::Header;
-use kaspa_consensus_core::tx::{Transaction, TransactionOutput};
+use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction, TransactionOutput};
+use kaspa_consensus_core::utxo::utxo_inquirer::UtxoInquirerError;
 use kaspa_hashes::Hash;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_rpc_core::{
@@ -29,8 +31,9 @@ use kaspa_rpc_core::{
     RpcOptionalTransactionInputVerboseData, RpcOptionalTransactionVerboseData, RpcOptionalUtxoEntry,
     RpcResult, RpcTransaction,
 };
+use kaspa_txscript::pay_to_address_script;
 
-use crate::claim;
+use crate::settlement;
 
 /// How many blocks are put together at a time: the next may be told in one answer again.
 const BLOCKS_MAX: usize = 8;
@@ -66,28 +69,63 @@ async fn chain_block(
         merged.push(data.selected_parent_hash);
     }
     let merged = try_join_all(merged.into_iter().map(|hash| rpc.get_block(hash, true))).await?;
-    let transactions = merged.into_iter().flat_map(|block| block.transactions);
-    put_together(&block.header, transactions, &accepted.accepted_transaction_ids)
+    let versions = versions(merged.into_iter().flat_map(|block| block.transactions))?;
+    let ids = &accepted.accepted_transaction_ids;
+    let of_covenant = ids
+        .iter()
+        .filter(|id| versions.get(*id).and_then(|versions| spent_covenant(versions.first()?, 0)).is_some());
+    let spent = of_covenant.map(|id| spent_script(rpc, *id, block.header.daa_score));
+    let spent = try_join_all(spent).await?.into_iter().collect();
+    put_together(&block.header, &versions, ids, &spent)
 }
 
-/// A block, of which the blocks that it merges have these transactions, and of these it accepted those with these ids.
-fn put_together(
-    header: &RpcHeader,
-    transactions: impl Iterator<Item = RpcTransaction>,
-    accepted: &[Hash],
-) -> RpcResult<RpcChainBlockAcceptedTransactions> {
-    let mut found: HashMap<Hash, Transaction> = HashMap::new();
+/// Transactions by id: each as often as there are signature scripts for it.
+type Versions = HashMap<Hash, Vec<Transaction>>;
+
+fn versions(transactions: impl Iterator<Item = RpcTransaction>) -> RpcResult<Versions> {
+    let mut versions = Versions::new();
     for transaction in transactions {
         let transaction = Transaction::try_from(transaction)?;
-        match found.get(&transaction.id()) {
-            Some(known) if is_claim(known) || !is_claim(&transaction) => {}
-            _ => drop(found.insert(transaction.id(), transaction)),
-        }
+        versions.entry(transaction.id()).or_default().push(transaction);
     }
+    Ok(versions)
+}
+
+/// The script of which an accepted transaction's input 0 spends an output, with the transaction's id; none where it has no address.
+async fn spent_script(
+    rpc: &dyn RpcApi,
+    id: Hash,
+    accepted_at: u64,
+) -> RpcResult<(Hash, Option<ScriptPublicKey>)> {
+    match rpc.get_utxo_return_address(id, accepted_at).await {
+        Ok(address) => Ok((id, Some(pay_to_address_script(&address)))),
+        // The client reports a node's error as text only.
+        Err(error) if error.to_string().contains(&UtxoInquirerError::NonStandard.to_string()) => {
+            Ok((id, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A block that accepted the transactions with these ids, of which the blocks that it merges have these versions. `spent` are the scripts
+/// that their inputs 0 spend, as far as they are known.
+fn put_together(
+    header: &RpcHeader,
+    versions: &Versions,
+    accepted: &[Hash],
+    spent: &HashMap<Hash, Option<ScriptPublicKey>>,
+) -> RpcResult<RpcChainBlockAcceptedTransactions> {
     let transaction = |id: &Hash| {
+        let versions = versions.get(id).map(Vec::as_slice).unwrap_or_default();
+        let script = spent.get(id).cloned().flatten();
+        let mut answered: Vec<_> = versions.iter().map(|version| answered(version, *id, &script)).collect();
+        let claims = answered.iter().position(is_claim);
         let lacks =
             || RpcError::General(format!("{} accepted {id}, and merges no block with it", header.hash));
-        Ok(answered(found.get(id).ok_or_else(lacks)?, *id))
+        match answered.is_empty() {
+            true => Err(lacks()),
+            false => Ok(answered.swap_remove(claims.unwrap_or_default())),
+        }
     };
     Ok(RpcChainBlockAcceptedTransactions {
         chain_block_header: RpcOptionalHeader::from(Header::try_from(header)?),
@@ -95,12 +133,14 @@ fn put_together(
     })
 }
 
-fn is_claim(transaction: &Transaction) -> bool {
-    transaction.inputs.first().is_some_and(|input| !claim::observed(&input.signature_script).is_empty())
+fn is_claim(transaction: &RpcOptionalTransaction) -> bool {
+    let entry = transaction.inputs.first().and_then(|it| it.verbose_data.as_ref()?.utxo_entry.as_ref());
+    let covenant = entry.and_then(|entry| entry.covenant_id);
+    covenant.is_some_and(|covenant| !settlement::claimed(transaction, covenant).is_empty())
 }
 
-/// A transaction as the node would tell it, without what only it knows of the outputs that are spent.
-fn answered(transaction: &Transaction, id: Hash) -> RpcOptionalTransaction {
+/// A transaction as the node would tell it, without what only it knows of the outputs that are spent, but for the script of the first.
+fn answered(transaction: &Transaction, id: Hash, first: &Option<ScriptPublicKey>) -> RpcOptionalTransaction {
     let mut answered = RpcOptionalTransaction::from(transaction);
     answered.verbose_data = Some(RpcOptionalTransactionVerboseData {
         transaction_id: Some(id),
@@ -111,7 +151,8 @@ fn answered(transaction: &Transaction, id: Hash) -> RpcOptionalTransaction {
     });
     for (number, input) in answered.inputs.iter_mut().enumerate() {
         let covenant = spent_covenant(transaction, number);
-        let entry = RpcOptionalUtxoEntry::new(None, None, None, None, None, covenant);
+        let script = first.clone().filter(|_| number == 0);
+        let entry = RpcOptionalUtxoEntry::new(None, script, None, None, None, covenant);
         input.verbose_data = Some(RpcOptionalTransactionInputVerboseData { utxo_entry: Some(entry) });
     }
     answered
@@ -137,7 +178,7 @@ mod tests {
     use kaspa_consensus_core::config::params::SIMNET_PARAMS;
     use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
     use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
-    use kaspa_consensus_core::tx::{CovenantBinding, ScriptPublicKey, TransactionInput, TransactionOutpoint};
+    use kaspa_consensus_core::tx::{CovenantBinding, TransactionInput, TransactionOutpoint};
     use kaspa_txscript::pay_to_script_hash_signature_script;
     use reprise_model::block::ObservedSettlement;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
@@ -145,7 +186,7 @@ mod tests {
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
     use super::*;
-    use crate::claim::ClaimStep;
+    use crate::claim::{self, ClaimStep};
     use crate::covenant::{Proof, Rules, State};
     use crate::payload;
     use crate::settlement::{claimed, observed, out_of_key, spends_unsaid};
@@ -162,10 +203,20 @@ mod tests {
         TransactionOutput::with_covenant(9, script, Some(CovenantBinding::new(0, COVENANT)))
     }
 
-    fn told(transactions: &[Transaction], accepted: &[Hash]) -> RpcResult<Vec<RpcOptionalTransaction>> {
+    /// What a block is said to have accepted of these; the first one's input 0 spends `spent`.
+    fn told_of(
+        transactions: &[Transaction],
+        accepted: &[Hash],
+        spent: Option<ScriptPublicKey>,
+    ) -> RpcResult<Vec<RpcOptionalTransaction>> {
         let header = Header::from_precomputed_hash(Hash::from_bytes([2; 32]), vec![]);
-        let transactions = transactions.iter().map(RpcTransaction::from);
-        Ok(put_together(&(&header).into(), transactions, accepted)?.accepted_transactions)
+        let versions = versions(transactions.iter().map(RpcTransaction::from))?;
+        let spent = accepted.first().map(|id| (*id, spent)).into_iter().collect();
+        Ok(put_together(&(&header).into(), &versions, accepted, &spent)?.accepted_transactions)
+    }
+
+    fn told(transactions: &[Transaction], accepted: &[Hash]) -> RpcResult<Vec<RpcOptionalTransaction>> {
+        told_of(transactions, accepted, None)
     }
 
     #[test]
@@ -224,6 +275,7 @@ mod tests {
                 payload,
             ),
             settling.id(),
+            &None,
         );
         assert_eq!(observed(&elsewhere, COVENANT, &rules), None, "not the state that the payload says");
     }
@@ -243,21 +295,50 @@ mod tests {
         assert_eq!(spent_covenant(&transaction(vec![], vec![other], vec![]), 1), None, "no such input");
     }
 
-    #[test]
-    fn of_a_claim_that_is_merged_with_several_signature_scripts_the_one_is_read_that_claims() {
+    /// A claim of two exits that pays the second, and its signature script.
+    fn claim_step() -> (ClaimStep, Vec<u8>) {
         let payee = Payee { class: ScriptClass::PublicKey, bytes: Digest([9; 32]) };
         let exits = [Exit { payee, amount: 30_000_000 }, Exit { payee, amount: 40_000_000 }];
         let step = ClaimStep::take(&mut claim::tree(&exits), &exits, &[1]).unwrap();
         let redeem = claim::redeem(&step.before).unwrap();
         let script = pay_to_script_hash_signature_script(redeem, step.witness().unwrap()).unwrap();
+        (step, script)
+    }
+
+    #[test]
+    fn of_a_claim_that_is_merged_with_several_signature_scripts_the_one_is_read_that_claims() {
+        let (step, script) = claim_step();
         let next = of_covenant(claim::script(&step.after).unwrap());
         let [claiming, other] =
             [script, vec![1, 2]].map(|script| transaction(script, vec![next.clone()], vec![]));
         assert_eq!(claiming.id(), other.id(), "an id does not commit to it");
         for merged in [[claiming.clone(), other.clone()], [other, claiming.clone()]] {
-            let told = told(&merged, &[claiming.id()]).unwrap().remove(0);
+            let spent = Some(claim::script(&step.before).unwrap());
+            let told = told_of(&merged, &[claiming.id()], spent).unwrap().remove(0);
             let [claim] = claimed(&told, COVENANT).try_into().unwrap();
             assert_eq!((claim.before, claim.after), (step.before, step.after));
         }
+    }
+
+    #[test]
+    fn a_signature_script_that_claims_is_believed_only_where_the_claim_is_spent_and_left() {
+        let (step, script) = claim_step();
+        let [before, after] = [step.before, step.after].map(|root| claim::script(&root).unwrap());
+        let state = ScriptPublicKey::from_vec(0, vec![7; 34]);
+        let read = |output: &ScriptPublicKey, spent: Option<&ScriptPublicKey>| {
+            let [real, forged] = [vec![1, 2], script.clone()]
+                .map(|script| transaction(script, vec![of_covenant(output.clone())], vec![]));
+            let both = [[real.clone(), forged.clone()], [forged.clone(), real]].map(|merged| {
+                let told = told_of(&merged, &[forged.id()], spent.cloned()).unwrap().remove(0);
+                claimed(&told, COVENANT).len()
+            });
+            assert_eq!(both[0], both[1], "whichever is merged first");
+            both[0]
+        };
+        assert_eq!(read(&after, Some(&before)), 1);
+        assert_eq!(read(&state, Some(&state)), 0, "a settlement, mined with the signature script of a claim");
+        assert_eq!(read(&after, Some(&state)), 0, "another claim is spent");
+        assert_eq!(read(&before, Some(&before)), 0, "another claim is left");
+        assert_eq!(read(&after, None), 0, "what is spent has no address");
     }
 }

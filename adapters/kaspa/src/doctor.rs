@@ -371,8 +371,9 @@ impl Facts {
                 few if few < SETTLEMENTS_MIN => Warning,
                 _ => Ok,
             };
-            let said =
-                format!("{held} sompi at {address}, for at least {settlements} settlements at --fee-max");
+            let said = format!(
+                "{held} sompi at {address}, for at least {settlements} settlements without exits at --fee-max"
+            );
             say("funds", verdict, said, "send coins to that address");
         }
         lines

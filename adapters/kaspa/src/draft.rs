@@ -109,6 +109,8 @@ pub(crate) struct Draft {
     pub(crate) spends_all: bool,
     /// What the key pays of the outputs beside the fee, and does not get back, in sompi.
     pub(crate) added: u64,
+    /// What it pays of them beyond that, which no bound of a fee is about: the value of a claim, in sompi.
+    pub(crate) lent: u64,
 }
 
 pub(crate) fn address(params: &Params, key: &Key) -> String {
@@ -124,14 +126,23 @@ pub struct Completed {
     pub mass: u64,
     /// What it costs the key, in sompi: its fee, and what the key adds to outputs that are not its own.
     pub fee: u64,
+    /// What the key gives the covenant to hold beyond that, in sompi.
+    pub lent: u64,
+}
+
+impl Completed {
+    /// What the key has less by it, in sompi.
+    pub fn cost(&self) -> u64 {
+        self.fee.saturating_add(self.lent)
+    }
 }
 
 impl Draft {
     /// One of a subnetwork that spends and pays nothing yet.
     pub(crate) fn of(subnetwork: SubnetworkId) -> Self {
         let (first, others, outputs, payload) = (None, vec![], vec![], vec![]);
-        let (change_min, spends_all, added) = (CHANGE_MIN, false, 0);
-        Self { first, others, outputs, payload, subnetwork, change_min, spends_all, added }
+        let (change_min, spends_all, added, lent) = (CHANGE_MIN, false, 0, 0);
+        Self { first, others, outputs, payload, subnetwork, change_min, spends_all, added, lent }
     }
 
     /// Adds coins for the fee, change, budgets, masses and signatures.
@@ -155,7 +166,7 @@ impl Draft {
                 return Err(BuildError::FeeTooHigh { fee: cost(needed), fee_max: fees.fee_max });
             }
             if needed <= fee {
-                return Ok(Completed { transaction, mass, fee: cost(fee) });
+                return Ok(Completed { transaction, mass, fee: cost(fee), lent: self.lent });
             }
             fee = needed;
         }

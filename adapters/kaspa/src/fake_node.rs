@@ -33,13 +33,16 @@ struct State {
     feerate: f64,
     commitment: Digest,
     listeners: Vec<ChannelConnection>,
+    /// The connection is lost as soon as the mempool has so many transactions.
+    lost_at: usize,
 }
 
 impl FakeNode {
     /// A node that has these coins, whose blocks have this commitment.
     pub(crate) fn new(params: Params, coins: Vec<Coin>, commitment: Digest) -> Self {
         let (mempool, listeners) = (vec![], vec![]);
-        let state = State { coins, mempool, feerate: FEERATE_MIN, commitment, listeners };
+        let (feerate, lost_at) = (FEERATE_MIN, usize::MAX);
+        let state = State { coins, mempool, feerate, commitment, listeners, lost_at };
         Self { params, state: Mutex::new(state) }
     }
 
@@ -55,6 +58,17 @@ impl FakeNode {
     /// It loses its mempool.
     pub(crate) fn drop_all(&self) {
         self.state().mempool.clear();
+    }
+
+    /// It takes so many transactions, and the connection is lost before it answers the last one.
+    pub(crate) fn lose_connection_at(&self, transactions: usize) {
+        self.state().lost_at = transactions;
+    }
+
+    fn connected(&self) -> RpcResult<()> {
+        let state = self.state();
+        let lost = || RpcError::RpcSubsystem("WebSocket disconnected".into());
+        if state.mempool.len() < state.lost_at { Ok(()) } else { Err(lost()) }
     }
 
     /// What its estimate is from now on.
@@ -118,6 +132,13 @@ impl FakeNode {
         self.give(&claim, &[claim::CLAIM_VALUE]);
         self.state().coins.last_mut().unwrap().entry.covenant_id = Some(covenant);
         self.give(&claim::vault(digest(covenant)).unwrap(), &[vault]);
+    }
+
+    /// The coins of a script hold so much each.
+    pub(crate) fn set_value(&self, script: &ScriptPublicKey, amount: u64) {
+        let mut state = self.state();
+        let of = state.coins.iter_mut().filter(|coin| coin.entry.script_public_key == *script);
+        of.for_each(|coin| coin.entry.amount = amount);
     }
 
     /// A script has one of its coins only.
@@ -292,9 +313,11 @@ node! {
             Ok(GetUtxosByAddressesResponse::new(node.state().coins.iter().filter(of).map(entry).collect()))
         }
         get_mempool_entry_call(node, request: GetMempoolEntryRequest) -> GetMempoolEntryResponse {
+            node.connected()?;
             let state = node.state();
             let found = state.mempool.iter().find(|it| it.id() == request.transaction_id);
             let missing = RpcError::TransactionNotFound(request.transaction_id);
+            let missing = RpcError::RpcSubsystem(format!("RPC response error Text(\"{missing}\")"));
             found.map(|it| GetMempoolEntryResponse { mempool_entry: state.entry(it) }).ok_or(missing)
         }
         get_mempool_entries_by_addresses_call(
@@ -311,7 +334,9 @@ node! {
             Ok(GetMempoolEntriesByAddressesResponse::new(request.addresses.iter().map(of).collect()))
         }
         submit_transaction_call(node, request: SubmitTransactionRequest) -> SubmitTransactionResponse {
-            Ok(SubmitTransactionResponse::new(node.take(request.transaction, false)?.0))
+            let (id, _) = node.take(request.transaction, false)?;
+            node.connected()?;
+            Ok(SubmitTransactionResponse::new(id))
         }
         submit_transaction_replacement_call(
             node, request: SubmitTransactionReplacementRequest

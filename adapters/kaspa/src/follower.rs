@@ -484,8 +484,19 @@ pub struct Follower {
 struct Watched {
     id: Hash,
     rules: Rules,
-    first: Option<State>,
+    first: FirstState,
     statement_of: StatementOf,
+}
+
+/// What is known of a covenant's first state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstState {
+    /// The state itself.
+    Known(State),
+    /// Nothing: the covenant may yet leave its founder's key.
+    Unknown,
+    /// The covenant was in it: a snapshot of a later one is followed.
+    Past,
 }
 
 /// The statement that an aggregate's proof of this journal proves.
@@ -634,7 +645,8 @@ impl Follower {
     /// The script of the covenant's first state, if that is known.
     fn first_script(&self) -> Option<ScriptPublicKey> {
         let watched = self.covenant.as_ref()?;
-        Some(watched.rules.script(watched.first?))
+        let FirstState::Known(first) = watched.first else { return None };
+        Some(watched.rules.script(first))
     }
 
     /// Whether outputs of the covenant are its first state and nothing else, whatever was spent for them.
@@ -666,9 +678,10 @@ impl Follower {
         self.track.drop_opened(height);
     }
 
-    /// Reads the settlements of the lane's covenant under these rules, from now on. `first` is its first state, if that is known.
-    pub fn watch(&mut self, rules: Rules, first: Option<State>, statement_of: StatementOf) {
+    /// Reads the settlements of the lane's covenant under these rules, from now on.
+    pub fn watch(&mut self, rules: Rules, first: FirstState, statement_of: StatementOf) {
         let id = kaspa_hash(self.head.lane.covenant);
+        self.left_key |= first == FirstState::Past;
         self.covenant = Some(Watched { id, rules, first, statement_of });
     }
 
@@ -682,9 +695,14 @@ impl Follower {
         &self.track
     }
 
+    /// Takes blocks of the event log that are final: they were checked before they were compacted.
+    pub fn pass(&mut self, blocks: &[ChainBlock]) {
+        self.left_key |= blocks.iter().any(|block| !block.settlements.is_empty());
+    }
+
     /// Takes an event of the event log, checked like a new one.
     pub fn resume(&mut self, event: &SourceEvent) -> Result<(), FollowError> {
-        self.left_key |= event.added.iter().any(|block| !block.settlements.is_empty());
+        self.pass(&event.added);
         Ok(self.track.apply(event)?)
     }
 

@@ -63,14 +63,14 @@ impl KeepAlive {
         self.looked = Some(Instant::now());
     }
 
-    /// Sends a transaction where the lane's entry is about to expire.
+    /// Sends a transaction where the lane's entry is about to expire. Returns its id and what it costs.
     pub async fn step(
         &mut self,
         rpc: &dyn RpcApi,
         settling: &Settling,
         fee_max: u64,
         purse: &mut Purse,
-    ) -> Result<Option<Hash>, KeepAliveError> {
+    ) -> Result<Option<(Hash, u64)>, KeepAliveError> {
         let sink = rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink;
         let tip = rpc.get_block(sink, false).await.map_err(unanswered("get_block"))?.header.blue_score;
         let proof = rpc.get_seq_commit_lane_proof(sink, kaspa_hash(self.lane.key)).await;
@@ -90,11 +90,11 @@ impl KeepAlive {
         let coins = purse.coins(rpc, &settling.params, &settling.key, None).await?;
         let feerate = feerate(rpc, Haste::Normal).await?;
         let funding = Funding { coins: &coins, fees: Fees { feerate, fee_max } };
-        let transaction = settling.keep_alive(SubnetworkId::from_bytes(self.lane.subnetwork), funding)?;
-        let id = send(rpc, &transaction).await?;
-        purse.sent(id, &transaction);
+        let completed = settling.keep_alive(SubnetworkId::from_bytes(self.lane.subnetwork), funding)?;
+        let id = send(rpc, &completed.transaction).await?;
+        purse.sent(id, &completed.transaction);
         self.sent_at = Some(tip);
-        Ok(Some(id))
+        Ok(Some((id, completed.cost())))
     }
 }
 

@@ -34,6 +34,18 @@ pub enum KeyError {
     },
 }
 
+#[cfg(unix)]
+fn others_can_read(file: &fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+
+    file.is_file() && file.permissions().mode() & 0o044 != 0
+}
+
+#[cfg(not(unix))]
+fn others_can_read(_: &fs::Metadata) -> bool {
+    false
+}
+
 /// A secret key. Its `Debug` output contains none of it.
 #[derive(Clone)]
 pub struct Key(Keypair);
@@ -47,7 +59,11 @@ impl fmt::Debug for Key {
 impl Key {
     /// Reads the key in a file.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let text = fs::read_to_string(path).map_err(|source| KeyError::Io { path: path.into(), source })?;
+        let io = |source| KeyError::Io { path: path.into(), source };
+        let text = fs::read_to_string(path).map_err(io)?;
+        if others_can_read(&fs::metadata(path).map_err(io)?) {
+            tracing::warn!("{}: others on this machine can read the key: chmod 600 it", path.display());
+        }
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -108,6 +124,18 @@ mod tests {
                 refused.starts_with("the place") && (wrong.is_empty() || !refused.contains(wrong)),
                 "{refused}"
             );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_noticed() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (mode, noticed) in [(0o600, false), (0o400, false), (0o640, true), (0o644, true)] {
+            file.as_file().set_permissions(fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(others_can_read(&file.as_file().metadata().unwrap()), noticed, "{mode:o}");
         }
     }
 }

@@ -20,7 +20,7 @@ use reprise_node::l1::{L1, L1Error, OpenL1};
 use reprise_settler::Sink;
 
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
-use crate::follower::StatementOf;
+use crate::follower::{FirstState, StatementOf};
 use crate::live::{LiveError, Options, Prepared, root_of_covenant};
 use crate::names::UnknownNetworkError;
 use crate::settlement::Settling;
@@ -140,8 +140,9 @@ impl KaspaL1 {
         };
         // A snapshot's state is a later one: above it the covenant may still leave its founder's key, into its first.
         let first_state = match snapshot {
-            Some(_) => None,
-            None => first(prepared.head().root.lane_proof.as_deref()).ok(),
+            Some(_) => FirstState::Past,
+            None => first(prepared.head().root.lane_proof.as_deref())
+                .map_or(FirstState::Unknown, FirstState::Known),
         };
         rules.iter().for_each(|rules| prepared.watch(rules.clone(), first_state, statement_of.clone()));
         let config = match (payer, rules) {

@@ -56,7 +56,7 @@ use tokio::sync::watch;
 
 use crate::client::{self, Client, ClientError};
 use crate::covenant::{Rules, State};
-use crate::follower::{Chain, FollowError, Follower, StatementOf, WithTimeout};
+use crate::follower::{Chain, FirstState, FollowError, Follower, StatementOf, WithTimeout};
 use crate::names;
 use crate::root::{self, First, RootError};
 use crate::track::Track;
@@ -317,7 +317,7 @@ impl Prepared {
     }
 
     /// Reads the settlements of the lane's covenant under these rules.
-    pub fn watch(&mut self, rules: Rules, first: Option<State>, statement_of: StatementOf) {
+    pub fn watch(&mut self, rules: Rules, first: FirstState, statement_of: StatementOf) {
         self.follower.watch(rules, first, statement_of);
     }
 
@@ -778,7 +778,9 @@ impl FollowLoop {
         };
         // This part was checked before it was compacted.
         for run in event_log.settled() {
-            tell(SourceEvent { removed: vec![], added: above.of_run(run?) })?;
+            let run = run?;
+            self.follower.pass(&run);
+            tell(SourceEvent { removed: vec![], added: above.of_run(run) })?;
         }
         for event in event_log.events() {
             let event = event?;

@@ -97,18 +97,13 @@ impl Settling {
     }
 
     /// A transaction of the lane that asks for nothing.
-    pub fn keep_alive(&self, lane: SubnetworkId, funding: Funding<'_>) -> Result<Transaction, BuildError> {
+    pub fn keep_alive(&self, lane: SubnetworkId, funding: Funding<'_>) -> Result<Completed, BuildError> {
         let draft = Draft::of(lane);
         self.complete(&draft, funding, None)
     }
 
     /// A transaction that moves the founded covenant into its first state.
-    pub fn enter(
-        &self,
-        founded: Coin,
-        state: State,
-        funding: Funding<'_>,
-    ) -> Result<Transaction, BuildError> {
+    pub fn enter(&self, founded: Coin, state: State, funding: Funding<'_>) -> Result<Completed, BuildError> {
         let output = self.continuation(founded.entry.amount, state);
         let founded = Some((founded, None));
         let draft = Draft { first: founded, outputs: vec![output], ..Draft::of(NATIVE) };
@@ -116,7 +111,8 @@ impl Settling {
     }
 
     /// A transaction that settles, and leaves claims under these roots: one, where there are exits. What it takes back of claims to
-    /// nothing goes into these and the state. `proof` is the script that pushes the proof.
+    /// nothing goes into these and the state; what is missing for them the key adds, and does not get back. `proof` is the script that
+    /// pushes the proof.
     pub fn settle(
         &self,
         covenant: Coin,
@@ -125,7 +121,7 @@ impl Settling {
         proof: Vec<u8>,
         end: Selected,
         funding: Funding<'_>,
-    ) -> Result<Transaction, BuildError> {
+    ) -> Result<Completed, BuildError> {
         let transition = &settlement.journal.transition;
         let redeem = self.rules.redeem(before(transition));
         let script = pay_to_script_hash_signature_script(redeem, proof)?;
@@ -138,8 +134,10 @@ impl Settling {
         let nothing = pay_to_script_hash_signature_script(claim::redeem(&Digest::ZERO)?, vec![])?;
         let others = taken_back.iter().map(|coin| (coin.clone(), nothing.clone())).collect();
         let payload = payload::encode(settlement);
+        let kept_by_covenant: u64 = outputs.iter().map(|output| output.value).sum();
+        let lent = kept_by_covenant.saturating_sub(brought);
         let first = Some((covenant, Some(script)));
-        let draft = Draft { first, others, outputs, payload, ..Draft::of(NATIVE) };
+        let draft = Draft { first, others, outputs, payload, lent, ..Draft::of(NATIVE) };
         self.complete(&draft, funding, Some(&end))
     }
 
@@ -183,7 +181,7 @@ impl Settling {
 
     /// A transaction that merges the smaller of the key's many coins into one; `None` where they are few. `coins` are given the
     /// largest first. One that is worth less than what it costs to spend is dust, and stays.
-    pub fn merge_small(&self, coins: &[Coin], fees: Fees) -> Result<Option<Transaction>, BuildError> {
+    pub fn merge_small(&self, coins: &[Coin], fees: Fees) -> Result<Option<Completed>, BuildError> {
         let cost = (INPUT_MASS as f64 * fees.feerate.max(FEERATE_MIN)) as u64;
         let worth = coins.partition_point(|coin| coin.entry.amount > 2 * cost);
         if worth <= COINS_MAX {
@@ -213,7 +211,7 @@ impl Settling {
         transaction: &Transaction,
         coins: &[Coin],
         fees: Fees,
-    ) -> Result<Transaction, BuildError> {
+    ) -> Result<Completed, BuildError> {
         let draft = Draft { spends_all: true, ..Draft::of(transaction.subnetwork_id) };
         self.complete(&draft, Funding { coins, fees }, None)
     }
@@ -252,8 +250,8 @@ impl Settling {
         draft: &Draft,
         funding: Funding<'_>,
         end: Option<&Selected>,
-    ) -> Result<Transaction, BuildError> {
-        Ok(draft.complete(&self.params, &self.key, funding, end)?.transaction)
+    ) -> Result<Completed, BuildError> {
+        draft.complete(&self.params, &self.key, funding, end)
     }
 
     fn continuation(&self, value: u64, state: State) -> TransactionOutput {
@@ -283,12 +281,18 @@ pub fn observed(
     (spends && continues).then_some(settlement)
 }
 
-/// The claims of the covenant's exits that an accepted transaction makes, one an exit. A claim is input 0.
+/// The claims of the covenant's exits that an accepted transaction makes, one an exit. A claim is input 0: it spends a claim to the
+/// exits before, and leaves one to those after. A signature script alone tells neither: no id commits to it.
 pub fn claimed(transaction: &RpcOptionalTransaction, covenant: Hash) -> Vec<ObservedClaim> {
     let of_claim = |input: &RpcOptionalTransactionInput| {
         let entry = input.verbose_data.as_ref()?.utxo_entry.as_ref()?;
         let script = input.signature_script.as_ref().filter(|_| entry.covenant_id == Some(covenant))?;
-        Some(claim::observed(script))
+        let claims = claim::observed(script);
+        let (before, after) = (claims.first()?.before, claims.last()?.after);
+        let spent = entry.script_public_key.as_ref()? == &claim::script(&before).ok()?;
+        let left = claim::script(&after).ok()?;
+        let is_left = continues(transaction, covenant).any(|script| script == Some(&left));
+        (spent && is_left).then_some(claims)
     };
     transaction.inputs.first().and_then(of_claim).unwrap_or_default()
 }

@@ -56,7 +56,7 @@ use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
 use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
-use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
+use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::script_builder::ScriptBuilder;
 use reprise_chain::recording::Lane;
@@ -80,9 +80,9 @@ use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::purse::Purse;
 use crate::rival::Rival;
-use crate::settlement::{BuildError, Selected, Settling};
+use crate::settlement::{BuildError, Completed, Selected, Settling};
 use crate::wallet::{self, Haste, Pending, WalletError, coins, feerate, pending, send, unspent};
-use crate::{digest, draft, kaspa_hash};
+use crate::{digest, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The wait before a failed job is tried again: a node's index of unspent outputs lags behind its tip.
@@ -176,11 +176,11 @@ pub enum SinkError {
     Spent(#[from] SpentError),
     /// Settlements wait until the day's fees have grown back.
     #[error(
-        "the settlement would cost {fee} sompi, and {left} are left of the {a_day} a day that this node pays in fees for settlements \
+        "the settlement would cost {fee} sompi, and {left} are left of the {a_day} a day that this node pays for settlements \
          (--settlement-fees): it is sent once enough has grown back"
     )]
     Allowance {
-        /// What it would cost.
+        /// What it would cost: the fee, and what the covenant is given to hold.
         fee: u64,
         /// What is left.
         left: u64,
@@ -199,6 +199,19 @@ pub enum SinkError {
     /// The coins cannot be listed.
     #[error(transparent)]
     Coins(WalletError),
+    /// Whether a covenant is founded is not known.
+    #[error(
+        "the node did not say whether it took {transaction}, which founds the covenant {covenant} ({source}): if it did, the value is in \
+         that covenant; look whether a block accepts it before you found another one"
+    )]
+    Unsure {
+        /// The covenant.
+        covenant: Digest,
+        /// Its founding.
+        transaction: Hash,
+        /// What came in place of an answer.
+        source: Unanswered,
+    },
     /// Exits are owed, and nobody can claim them.
     #[error(
         "exits are owed, but within {CLAIM_WITHIN:?} the node listed no claim to them and the chain showed no payment: whoever \
@@ -245,9 +258,12 @@ impl SinkError {
             Self::Node(unanswered) if unanswered.is_index_off() => Cause::IndexOff,
             Self::Node(unanswered) if unanswered.is_too_heavy() => Cause::TooHeavy,
             Self::Node(unanswered) if unanswered.is_refusal() => Cause::NodeRefused,
-            Self::Connect(_) | Self::Node(_) | Self::Silent | Self::Thread(_) | Self::NoClaim => {
-                Cause::NodeSilent
-            }
+            Self::Connect(_)
+            | Self::Node(_)
+            | Self::Silent
+            | Self::Thread(_)
+            | Self::NoClaim
+            | Self::Unsure { .. } => Cause::NodeSilent,
             Self::Network { .. } | Self::Unknown(_) | Self::NotOwn(_) => Cause::WrongNetwork,
             Self::Elsewhere => Cause::Elsewhere,
             Self::Orphaned { .. } => Cause::Orphaned,
@@ -293,7 +309,7 @@ pub struct Payer {
 /// What a node pays in fees for exits a day, where nothing else is said: ten kaspa, in sompi.
 pub const EXIT_FEES: u64 = 1_000_000_000;
 
-/// What a node pays in fees for settlements a day, where nothing else is said: fifty kaspa, in sompi. At the least fee rate that is a
+/// What a node pays for settlements a day, where nothing else is said: fifty kaspa, in sompi. At the least fee rate that is a
 /// hundred settlements under a succinct proof, one in a quarter of an hour; several thousand of what a private network settles.
 pub const SETTLEMENT_FEES: u64 = 5_000_000_000;
 
@@ -720,29 +736,33 @@ impl SettleLoop {
             return Ok(None);
         }
         self.merged = Some(Instant::now());
-        let fees = Fees { feerate: feerate(rpc, Haste::Low).await?, fee_max: self.config.fee_max };
-        let Some(transaction) = settling.merge_small(&coins, fees)? else { return Ok(None) };
-        let id = send(rpc, &transaction).await?;
-        self.purse.sent(id, &transaction);
+        let fee_max = self.config.fee_max.min(self.allowance.left(Instant::now()));
+        let fees = Fees { feerate: feerate(rpc, Haste::Low).await?, fee_max };
+        let Some(completed) = settling.merge_small(&coins, fees)? else { return Ok(None) };
+        let id = send(rpc, &completed.transaction).await?;
+        self.purse.sent(id, &completed.transaction);
+        self.allowance.take((id, completed.cost()), None, Instant::now());
         Ok(Some(id))
     }
 
     /// Raises the fee of one of the transactions that merge coins or keep the lane active. They are in no hurry: it is raised where the
     /// node's estimate is above it by now.
     async fn raise_next(&mut self, rpc: &dyn RpcApi) -> Result<Option<Hash>, SinkError> {
-        let Self { config: SinkConfig { settling, fee_max, .. }, purse, .. } = self;
+        let Self { config: SinkConfig { settling, fee_max, .. }, purse, allowance, .. } = self;
         for (rival, transaction) in purse.own(rpc, &settling.params, |it| settling.pays_itself(it)).await {
             let is_merge = transaction.subnetwork_id == SUBNETWORK_ID_NATIVE;
             let haste = if is_merge { Haste::Low } else { Haste::Normal };
             if rival.is_fresh() || feerate(rpc, haste).await? <= rival.feerate {
                 continue;
             }
+            let fee_max = (*fee_max).min(allowance.left_for(Some(rival.id), Instant::now()));
             let mut bid =
-                Bid::with_haste(rpc, purse, settling, (haste, *fee_max), Some(rival.clone())).await?;
+                Bid::with_haste(rpc, purse, settling, (haste, fee_max), Some(rival.clone())).await?;
             bid.coins.retain(|coin| rival.spends(&coin.outpoint));
             let again = bid.build(|Funding { coins, fees }| settling.again(&transaction, coins, fees));
-            let (transaction, feerate) = again?;
-            let (sent, _) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
+            let (completed, feerate) = again?;
+            let (sent, replaced) = bid.submit(rpc, purse, (&completed.transaction, feerate)).await?;
+            allowance.take((sent.id, completed.cost()), replaced, Instant::now());
             return Ok(Some(sent.id));
         }
         Ok(None)
@@ -751,7 +771,12 @@ impl SettleLoop {
     async fn look_at_lane(&mut self) -> Result<Option<Hash>, SinkError> {
         let client = self.connected().await?;
         let SinkConfig { settling, fee_max, .. } = &self.config;
-        Ok(self.keep_alive.step(client.as_ref(), settling, *fee_max, &mut self.purse).await?)
+        let fee_max = (*fee_max).min(self.allowance.left(Instant::now()));
+        let sent = self.keep_alive.step(client.as_ref(), settling, fee_max, &mut self.purse).await?;
+        if let Some(sent) = sent {
+            self.allowance.take(sent, None, Instant::now());
+        }
+        Ok(sent.map(|(id, _)| id))
     }
 
     async fn pay_next(&mut self) -> Result<Option<Hash>, SinkError> {
@@ -905,7 +930,7 @@ impl SettleLoop {
         rpc: &dyn RpcApi,
         replaces: Option<Sent>,
         statement: Option<StatementId>,
-        build: impl Fn(&Settling, Funding<'_>) -> Result<Transaction, BuildError>,
+        build: impl Fn(&Settling, Funding<'_>) -> Result<Completed, BuildError>,
     ) -> Result<Option<Hash>, SinkError> {
         let Self { config: SinkConfig { settling, fee_max, .. }, purse, allowance, .. } = self;
         let spends_covenant = replaces.map(|sent| sent.rival);
@@ -928,15 +953,18 @@ impl SettleLoop {
                 break;
             }
         }
-        let (transaction, feerate) = match built {
+        let (completed, feerate) = match built {
             Ok(built) => built,
             Err(BuildError::FeeTooHigh { fee, .. }) => return Err(self.too_dear(fee)),
             Err(error) => return Err(error.into()),
         };
-        let fee = (draft::mass(&settling.params, &transaction) as f64 * feerate).ceil() as u64;
-        let (rival, replaced) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
+        let cost = completed.cost();
+        if cost > left {
+            return Err(SinkError::Allowance { fee: cost, left, a_day: allowance.a_day() });
+        }
+        let (rival, replaced) = bid.submit(rpc, purse, (&completed.transaction, feerate)).await?;
         let id = rival.id;
-        allowance.take((id, fee), replaced, Instant::now());
+        allowance.take((id, cost), replaced, Instant::now());
         self.sent = Some(Sent { statement, rival, dear: None });
         Ok(Some(id))
     }
@@ -1025,8 +1053,13 @@ pub fn found_covenant(
         let funding = Funding { coins: &coins, fees };
         let (transaction, covenant) =
             Settling::found_covenant(&params, key, SubnetworkId::from_bytes(lane), value, funding)?;
-        send(rpc, &transaction).await?;
-        Ok(digest(covenant))
+        match send(rpc, &transaction).await {
+            Err(source) if !source.is_refusal() => {
+                let transaction = transaction.id();
+                Err(SinkError::Unsure { covenant: digest(covenant), transaction, source })
+            }
+            sent => Ok(sent.map(|_| digest(covenant))?),
+        }
     })
 }
 
@@ -1153,12 +1186,13 @@ async fn selected(rpc: &dyn RpcApi, params: &Params, block: BlockHash) -> Result
 #[cfg(test)]
 mod tests {
     use kaspa_consensus_core::config::params::SIMNET_PARAMS;
-    use kaspa_consensus_core::tx::{TransactionOutpoint, UtxoEntry};
+    use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint, UtxoEntry};
     use reprise_model::digest::{PinsDigest, ResourceId};
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
     use super::*;
     use crate::coin::FEERATE_MIN;
+    use crate::covenant::STATE_VALUE;
     use crate::exit_payer::tests::owed;
     use crate::fake_node::FakeNode;
     use crate::rival::BUMP_AFTER;
@@ -1239,8 +1273,12 @@ mod tests {
             let Settling { params, key, .. } = earlier.config.settling.clone();
             let coins = earlier.purse.coins(&node, &params, &key, None).await.unwrap();
             let funding = Funding { coins: &coins[..1], fees: Fees { feerate: FEERATE_MIN, fee_max: KASPA } };
-            let other =
-                earlier.config.settling.keep_alive(SubnetworkId::from_bytes([7; 20]), funding).unwrap();
+            let other = earlier
+                .config
+                .settling
+                .keep_alive(SubnetworkId::from_bytes([7; 20]), funding)
+                .unwrap()
+                .transaction;
             earlier.purse.sent(send(&node, &other).await.unwrap(), &other);
             earlier.send(&node, &job()).await.unwrap().unwrap();
             let first = only(&node, &earlier);
@@ -1270,6 +1308,32 @@ mod tests {
             let refused = bounded.send(&node, &job()).await.unwrap_err();
             assert!(matches!(refused, SinkError::Build(BuildError::FeeTooHigh { .. })), "{refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_settlement_gives_a_claim_to_hold_counts_as_paid_and_no_fee_bound_is_about_it() {
+        let mut settling = started(KASPA);
+        let state = settling.config.settling.rules.script(BEFORE);
+        let node = node(&settling, state.clone());
+        let exits = owed(1, KASPA).exits;
+        let mut owes = job();
+        owes.settlement.journal.transition.exits = claim::tree(&exits).root();
+        owes.exits = exits;
+        // The covenant holds what it must: the key gives the claim its two kaspa.
+        node.set_value(&state, STATE_VALUE);
+        let before = settling.allowance.left(Instant::now());
+        settling.allowance.stand_still();
+        settling.send(&node, &owes).await.unwrap().unwrap();
+        let fee = node.paid(&only(&node, &settling)).0;
+        assert!(fee < KASPA, "{fee}");
+        assert_eq!(before - settling.allowance.left(Instant::now()), fee + claim::CLAIM_VALUE);
+        node.drop_all();
+        settling.sent = None;
+        settling.allowance = Allowance::of(fee + claim::CLAIM_VALUE - 1, Instant::now());
+        settling.allowance.stand_still();
+        let refused = settling.send(&node, &owes).await.unwrap_err();
+        assert!(matches!(refused, SinkError::Allowance { .. }), "{refused}");
+        assert_eq!(node.mempool().len(), 0);
     }
 
     #[tokio::test]
@@ -1361,8 +1425,8 @@ mod tests {
             let funding = Funding { coins: &coins, fees };
             let of = &settling.config.settling;
             let other = match what {
-                "keeps the lane active" => of.keep_alive(lane, funding).unwrap(),
-                "merges" => of.again(&Transaction::default(), &coins, fees).unwrap(),
+                "keeps the lane active" => of.keep_alive(lane, funding).unwrap().transaction,
+                "merges" => of.again(&Transaction::default(), &coins, fees).unwrap().transaction,
                 "pays an exit" => {
                     let unpaid = owed(1, KASPA);
                     node.owe(&unpaid, COVENANT, 5 * KASPA);
@@ -1373,7 +1437,7 @@ mod tests {
                     node.mempool().remove(0)
                 }
                 _ => {
-                    let mut deposit = of.keep_alive(lane, funding).unwrap();
+                    let mut deposit = of.keep_alive(lane, funding).unwrap().transaction;
                     deposit.payload = vec![1];
                     deposit.finalize();
                     deposit
@@ -1409,8 +1473,8 @@ mod tests {
             let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
             let of = &earlier.config.settling;
             let first = match is_merge {
-                true => of.again(&Transaction::default(), &coins, fees).unwrap(),
-                false => of.keep_alive(lane, Funding { coins: &coins, fees }).unwrap(),
+                true => of.again(&Transaction::default(), &coins, fees).unwrap().transaction,
+                false => of.keep_alive(lane, Funding { coins: &coins, fees }).unwrap().transaction,
             };
             send(&node, &first).await.unwrap();
             let mut again = started(KASPA);

@@ -41,6 +41,7 @@ use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::opening::opening;
 use crate::wallet::{Haste, WalletError, coins, feerate, send, unspent};
+use crate::{digest, kaspa_hash};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -98,6 +99,17 @@ pub enum UserError {
         /// The gathering transaction.
         gathering: Hash,
         /// Why the acting one was refused.
+        source: Unanswered,
+    },
+    /// Whether the node took the acting transaction is not known.
+    #[error(
+        "the node did not say whether it took {acting}, which acts ({source}): it may have been sent, and a second one would act again; look \
+         at the account, or for that transaction, before sending again"
+    )]
+    Unsure {
+        /// The acting transaction.
+        acting: Hash,
+        /// What came in place of an answer.
         source: Unanswered,
     },
     /// The acting transaction is neither waiting nor accepted.
@@ -278,7 +290,115 @@ pub async fn send_pair(rpc: &dyn RpcApi, pair: &Pair) -> Result<(), UserError> {
     let gathering = send(rpc, &pair.gathering.transaction).await?;
     match send(rpc, &pair.acting.transaction).await {
         Ok(_) => Ok(()),
-        Err(source) => Err(UserError::Half { gathering, source }),
+        Err(source) if source.is_refusal() => Err(UserError::Half { gathering, source }),
+        Err(source) => Err(UserError::Unsure { acting: pair.acting.transaction.id(), source }),
+    }
+}
+
+/// The tips of a lane in the canonical blocks from a moment on.
+#[derive(Debug, Default)]
+pub struct LaneTips {
+    /// The last block that was looked at.
+    last: Option<Hash>,
+    tips: HashSet<Digest>,
+    /// The lane has no entry: it accepted nothing for as long as one lasts.
+    is_silent: bool,
+}
+
+impl LaneTips {
+    /// Whether a state that was executed up to this tip of the lane has all that the lane had accepted when it was looked at first.
+    pub fn has(&self, tip: &Digest) -> bool {
+        self.is_silent || self.tips.contains(tip)
+    }
+
+    /// Looks at the canonical blocks that have come since it looked last; at first at the tip.
+    async fn follow(&mut self, rpc: &dyn RpcApi, lane: Digest) -> Result<(), Unanswered> {
+        let blocks = match self.last {
+            None => vec![rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink],
+            Some(last) => {
+                let page = rpc.get_virtual_chain_from_block(last, false, None).await;
+                page.map_err(unanswered("get_virtual_chain_from_block"))?.added_chain_block_hashes
+            }
+        };
+        for block in blocks {
+            self.last = Some(block);
+            let proof = rpc.get_seq_commit_lane_proof(block, kaspa_hash(lane)).await;
+            match proof.map_err(unanswered("get_seq_commit_lane_proof")) {
+                Ok(answer) => match answer.lane {
+                    Some(entry) => drop(self.tips.insert(digest(entry.tip))),
+                    None => self.is_silent = true,
+                },
+                // It has left the chain meanwhile.
+                Err(refused) if refused.is_refusal() => {}
+                Err(silent) => return Err(silent),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the wait for a block that accepts a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// A block of this DAA score accepted it.
+    Accepted(u64),
+    /// None did, and the next block's DAA score is above the message's deadline.
+    Expired,
+    /// Whoever waits had enough.
+    Stopped,
+}
+
+/// What is waited for.
+struct Wait<'a> {
+    user: &'a User,
+    network: NetworkId,
+    pair: &'a Pair,
+    /// A DAA score, after which the message does nothing.
+    deadline: Option<u64>,
+    /// The block up to which the chain was looked at.
+    from: Option<Hash>,
+    missed: u32,
+}
+
+impl Wait<'_> {
+    /// Looks once.
+    async fn look(&mut self, rpc: &dyn RpcApi) -> Result<Option<Waited>, UserError> {
+        let id = self.pair.acting.transaction.id();
+        let mut from = match self.from {
+            Some(from) => from,
+            None => rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink,
+        };
+        self.from = Some(from);
+        if let Some(daa_score) = accepted_at(rpc, &self.user.key, self.network, self.pair).await? {
+            return Ok(Some(Waited::Accepted(daa_score)));
+        }
+        // What it leaves to the key may be spent already, by the next message.
+        let accepted = accepted_since(rpc, &mut from, id).await?;
+        self.from = Some(from);
+        if let Some(daa_score) = accepted {
+            return Ok(Some(Waited::Accepted(daa_score)));
+        }
+        if let Some(deadline) = self.deadline {
+            let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
+            if info.virtual_daa_score > deadline {
+                return Ok(Some(Waited::Expired));
+            }
+        }
+        // A transaction that is in a block leaves the mempool before a later block accepts it. Sent again then, it is refused.
+        match rpc.get_mempool_entry(id, true, false).await.map_err(unanswered("get_mempool_entry")) {
+            Ok(_) => {}
+            Err(missing) if missing.is_refusal() => {
+                self.missed += 1;
+                match send_pair(rpc, self.pair).await {
+                    Err(UserError::Half { .. }) | Err(UserError::Node(_)) if self.missed > MISSED_MAX => {
+                        return Err(UserError::Lost { transaction: id });
+                    }
+                    _ => {}
+                }
+            }
+            Err(silent) => return Err(silent.into()),
+        }
+        Ok(None)
     }
 }
 
@@ -310,6 +430,7 @@ async fn accepted_since(rpc: &dyn RpcApi, from: &mut Hash, id: Hash) -> Result<O
 
 /// A connection of a user to a node that lists unspent outputs.
 pub struct Session {
+    url: String,
     runtime: Runtime,
     client: Client,
     /// The node's network.
@@ -328,7 +449,7 @@ impl Session {
         if !info.has_utxo_index {
             return Err(UserError::NoIndex { url: url.into() });
         }
-        Ok(Self { runtime, client, network: info.network_id })
+        Ok(Self { url: url.into(), runtime, client, network: info.network_id })
     }
 
     fn rpc(&self) -> &dyn RpcApi {
@@ -344,6 +465,11 @@ impl Session {
     pub fn daa_score(&self) -> Result<u64, UserError> {
         let info = self.runtime.block_on(self.client.get_server_info());
         Ok(info.map_err(unanswered("get_server_info"))?.virtual_daa_score)
+    }
+
+    /// Looks at the tips of a lane in the blocks that have come.
+    pub fn follow_tips(&self, lane: Digest, tips: &mut LaneTips) -> Result<(), UserError> {
+        Ok(self.runtime.block_on(tips.follow(self.rpc(), lane))?)
     }
 
     /// What the node's mempool holds of the user.
@@ -372,34 +498,85 @@ impl Session {
         self.runtime.block_on(send_pair(self.rpc(), pair))
     }
 
-    /// Waits until a block accepted the acting transaction; `None` where `stop` says so before. What left the mempool without that is
-    /// sent again.
-    pub fn wait(&self, user: &User, pair: &Pair, stop: &dyn Fn() -> bool) -> Result<Option<u64>, UserError> {
+    /// Waits until a block accepted the acting transaction, until none can in time, or until `stop` says so. What left the mempool
+    /// without that is sent again. A node that does not answer is asked again, also after the connection was lost.
+    pub fn wait(
+        &self,
+        (user, pair, deadline): (&User, &Pair, Option<u64>),
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Waited, UserError> {
         self.runtime.block_on(async {
-            let id = pair.acting.transaction.id();
-            let mut missed = 0;
-            let mut from = self.rpc().get_sink().await.map_err(unanswered("get_sink"))?.sink;
+            let mut wait = Wait { user, network: self.network, pair, deadline, from: None, missed: 0 };
+            let (mut client, mut is_silent) = (self.client.clone(), false);
             loop {
-                if let Some(daa_score) = accepted_at(self.rpc(), &user.key, self.network, pair).await? {
-                    return Ok(Some(daa_score));
-                }
-                // What it leaves to the key may be spent already, by the next message.
-                if let Some(daa_score) = accepted_since(self.rpc(), &mut from, id).await? {
-                    return Ok(Some(daa_score));
+                match wait.look(client.as_ref()).await {
+                    Ok(Some(waited)) => return Ok(waited),
+                    Ok(None) => is_silent = false,
+                    Err(lost @ UserError::Lost { .. }) => return Err(lost),
+                    Err(error) => {
+                        if !std::mem::replace(&mut is_silent, true) {
+                            tracing::warn!("{error}; it is asked again until it answers");
+                        }
+                        if !client.is_connected()
+                            && let Ok(again) = client::connect(&self.url, CONNECT_WITHIN).await
+                        {
+                            client = again;
+                        }
+                    }
                 }
                 if stop() {
-                    return Ok(None);
-                }
-                // A transaction that is in a block leaves the mempool before a later block accepts it. Sent again then, it is
-                // refused.
-                if self.rpc().get_mempool_entry(id, true, false).await.is_err() {
-                    missed += 1;
-                    if send_pair(self.rpc(), pair).await.is_err() && missed > MISSED_MAX {
-                        return Err(UserError::Lost { transaction: id });
-                    }
+                    return Ok(Waited::Stopped);
                 }
                 tokio::time::sleep(ASK_EVERY).await;
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kaspa_consensus_core::config::params::SIMNET_PARAMS;
+
+    use super::*;
+    use crate::coin::FEERATE_MIN;
+    use crate::fake_node::FakeNode;
+
+    #[tokio::test]
+    async fn a_message_whose_submission_is_not_answered_is_not_called_refused() {
+        let (params, key) = (SIMNET_PARAMS, Key::parse(&"07".repeat(32), "a test").unwrap());
+        let lane = SubnetworkId::from_bytes([7; 20]);
+        let user = User { params: params.clone(), key, lane, covenant: Digest([4; 32]) };
+        let pair = |node: &FakeNode| {
+            let coins = node.coins(&user.key.script());
+            let fees = Fees { feerate: FEERATE_MIN, fee_max: 100_000_000 };
+            user.build(&[1], &[], Funding { coins: &coins, fees }, None).unwrap()
+        };
+        let node = || {
+            let node = FakeNode::new(params.clone(), vec![], Digest([9; 32]));
+            node.give(&user.key.script(), &[1_000_000_000]);
+            node
+        };
+        let answers = node();
+        send_pair(&answers, &pair(&answers)).await.unwrap();
+        assert_eq!(answers.mempool().len(), 2);
+
+        let breaks = node();
+        breaks.lose_connection_at(2);
+        let sent = pair(&breaks);
+        let unsure = send_pair(&breaks, &sent).await.unwrap_err();
+        let UserError::Unsure { acting, .. } = &unsure else { panic!("{unsure}") };
+        assert_eq!(*acting, sent.acting.transaction.id());
+        assert!(breaks.mempool().iter().any(|it| it.id() == *acting), "it was taken");
+        assert!(!unsure.to_string().contains("try again"), "{unsure}");
+
+        // What the acting one spends is spent already: that is a refusal.
+        let refuses = node();
+        let sent = pair(&refuses);
+        let mut other = sent.acting.transaction.clone();
+        other.payload.push(1);
+        other.finalize();
+        send(&refuses, &other).await.unwrap();
+        let half = send_pair(&refuses, &sent).await.unwrap_err();
+        assert!(matches!(half, UserError::Half { .. }), "{half}");
     }
 }

@@ -10,10 +10,12 @@
 //! The accounts are [read](crate::reads) from a node's data directory or its API, where there is one.
 
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use reprise_kaspa::draft::Completed;
 use reprise_kaspa::names;
-use reprise_kaspa::user::{self, Pair, Pending, Session, User, UserError};
+use reprise_kaspa::user::{self, LaneTips, Pair, Pending, Session, User, UserError, Waited};
 use reprise_ledger::{Action, Ledger, Payload};
 use reprise_model::digest::ResourceId;
 use reprise_model::processor;
@@ -107,16 +109,25 @@ pub(crate) fn act(
 
     let sending = ask.sending();
     // A directory without these states is as good as none; a server that was named must answer.
-    let reads = match &sending.server.api {
-        Some(_) => Some(Reads::open(&sending.server, settings, &chosen)?),
-        None => kaspa::states_if_any(settings, &chosen)?.map(|states| Reads::Directory(Box::new(states))),
+    let open = || match &sending.server.api {
+        Some(_) => Reads::open(&sending.server, settings, &chosen).map(Some),
+        None => {
+            let states = kaspa::states_if_any(settings, &chosen)?;
+            Ok(states.map(|states| Reads::Directory(Box::new(states))))
+        }
     };
+    let mut reads = open()?;
     let session = Session::connect(&lane.url).map_err(failed)?;
     message.refuse_foreign(session.network)?;
     if message.deposited().is_some() && !sending.trust_founder {
         refuse_unguarded(reads.as_ref(), me, settings, &chosen)?;
     }
     let user = session.user(key, lane.lane.subnetwork, lane.lane.covenant).map_err(failed)?;
+    if reads.is_some() && message.deposited().is_none() && said_nonce.is_none() {
+        reads = Some(caught_up(&session, lane.lane.key, &open, |reads| {
+            Ok(reads.read(&me, At::Tip, chosen.hasher.as_ref())?.answer.state.tip)
+        })?);
+    }
     let pending = session.pending(&user).map_err(failed)?;
     let now = session.daa_score().map_err(failed)?;
     let deadline = match message.deadline {
@@ -160,7 +171,7 @@ pub(crate) fn act(
         gathers,
         acts,
         foreseen,
-        accepted: None,
+        waited: None,
         sent: false,
     };
     if sending.dry_run {
@@ -170,21 +181,66 @@ pub(crate) fn act(
     session.send(&pair).map_err(failed)?;
     report.sent = true;
     eprintln!("sent {}", report.acts.id);
+    let mut ended = Ok(Exit::Done);
     if !sending.no_wait {
         eprintln!("waiting until a block accepts it");
-        report.accepted = wait(&session, &user, &pair)?;
+        let stop = stop::on_signal()?;
+        let awaited = (&user, &pair, report.deadline());
+        match session.wait(awaited, &|| stop.load(Ordering::Relaxed)) {
+            Ok(waited) => report.waited = Some(waited),
+            Err(error) => ended = Err(Failure::Unknown(error.to_string())),
+        }
     }
     report.print(json);
-    Ok(Exit::done_if(!report.is_late()))
+    match report.waited {
+        Some(Waited::Stopped) => Ok(Exit::Unknown),
+        _ if report.is_late() => Ok(Exit::Failed),
+        _ => ended,
+    }
 }
 
 fn failed(error: UserError) -> Failure {
-    Failure::Other(error.to_string())
+    match error {
+        UserError::Unsure { .. } => Failure::Unknown(error.to_string()),
+        error => Failure::Other(error.to_string()),
+    }
 }
 
-fn wait(session: &Session, user: &User, pair: &Pair) -> Result<Option<u64>, Failure> {
-    let stop = stop::on_signal()?;
-    session.wait(user, pair, &|| stop.load(Ordering::Relaxed)).map_err(failed)
+/// How long the state that is read may lack what the lane has accepted.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What is read, once it has all that the lane had accepted by now: messages of the account may be among that, and another with the
+/// nonce of one of these would do nothing. `tip` gives the lane's tip in what is read.
+fn caught_up(
+    session: &Session,
+    lane: Digest,
+    open: &dyn Fn() -> Result<Option<Reads>, Failure>,
+    tip: impl Fn(&Reads) -> Result<Digest, Failure>,
+) -> Result<Reads, Failure> {
+    let (began, mut seen, mut is_told) = (Instant::now(), LaneTips::default(), false);
+    loop {
+        session.follow_tips(lane, &mut seen).map_err(failed)?;
+        if let Some(reads) = open()?
+            && seen.has(&tip(&reads)?)
+        {
+            return Ok(reads);
+        }
+        if began.elapsed() > CATCH_UP_WITHIN {
+            return Err(Failure::Other(format!(
+                "nothing is sent: the state that is read here has not all that the lane has accepted, also after {} s, and messages of the \
+                 account may be among that: let the node follow the chain to its tip, or say --nonce, the number of the account's messages \
+                 that took effect",
+                CATCH_UP_WITHIN.as_secs()
+            )));
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            eprintln!("waiting until the state that is read here has what the lane has accepted");
+        }
+        thread::sleep(LOOK_EVERY);
+    }
 }
 
 /// Refuses a deposit while nothing shows that the covenant's rules guard the vault: until the covenant is in its first state, its
@@ -306,8 +362,8 @@ struct Report<'a> {
     /// `None` where the state is not known.
     foreseen: Option<Foreseen>,
     sent: bool,
-    /// The DAA score of the block that accepted it.
-    accepted: Option<u64>,
+    /// How the wait for a block that accepts it ended, where there was one.
+    waited: Option<Waited>,
 }
 
 impl Report<'_> {
@@ -318,9 +374,18 @@ impl Report<'_> {
         }
     }
 
-    /// Whether it was accepted after its deadline, and so does nothing.
+    /// The DAA score of the block that accepted it.
+    fn accepted(&self) -> Option<u64> {
+        match self.waited {
+            Some(Waited::Accepted(daa_score)) => Some(daa_score),
+            _ => None,
+        }
+    }
+
+    /// Whether no block accepted it before its deadline, so that it does nothing.
     fn is_late(&self) -> bool {
-        self.deadline().zip(self.accepted).is_some_and(|(deadline, accepted)| accepted > deadline)
+        let accepted_late = self.deadline().zip(self.accepted()).is_some_and(|(deadline, at)| at > deadline);
+        accepted_late || self.waited == Some(Waited::Expired)
     }
 
     fn deadline(&self) -> Option<u64> {
@@ -356,7 +421,7 @@ impl Report<'_> {
             "account": self.me.digest().to_hex(), "nonce": nonce, "deadline": self.deadline(),
             "steps": self.steps().map(step).collect::<Vec<_>>(), "deposit": self.message.deposited().unwrap_or(0),
             "transaction": self.acts.id, "gathering": self.gathers.json(), "acting": self.acts.json(),
-            "fee": self.gathers.fee + self.acts.fee, "ledger": ledger, "sent": self.sent, "accepted_daa_score": self.accepted,
+            "fee": self.gathers.fee + self.acts.fee, "ledger": ledger, "sent": self.sent, "accepted_daa_score": self.accepted(),
             "late": self.is_late(),
         })
     }
@@ -393,8 +458,11 @@ impl Report<'_> {
             ),
             None => "the ledger      is not known here (no state in --data-dir, no --api): balance and nonce are not checked\n".into(),
         };
-        out += &match (self.sent, self.accepted) {
+        out += &match (self.sent, self.accepted()) {
             (false, _) => "dry run: nothing is sent\n".to_owned(),
+            (true, None) if self.is_late() => {
+                "no block accepted it before its deadline: it does nothing, and the nonce is free\n".into()
+            }
             (true, None) => "sent, and not accepted yet\n".into(),
             (true, Some(score)) if self.is_late() => format!(
                 "accepted at DAA score {score}, after its deadline: it does nothing, and the nonce is free\n"

@@ -11,13 +11,16 @@ pub(crate) enum Exit {
     Failed = 1,
     /// Wrong use; nothing was done.
     WrongUse = 2,
+    /// Something was sent, and what became of it is not known.
+    Unknown = 3,
     /// The user stopped it at once.
     Stopped = 130,
 }
 
 impl Exit {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::WrongUse, Self::Stopped];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Done, Self::Failed, Self::WrongUse, Self::Unknown, Self::Stopped];
 
     /// Done, or failed.
     pub(crate) fn done_if(done: bool) -> Self {
@@ -35,6 +38,7 @@ impl Exit {
             Self::Done => "done",
             Self::Failed => "failed or violated",
             Self::WrongUse => "wrong use",
+            Self::Unknown => "sent and not known to be accepted",
             Self::Stopped => "stopped at once by a second Ctrl-C",
         }
     }

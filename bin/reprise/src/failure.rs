@@ -58,6 +58,9 @@ pub(crate) enum Failure {
         /// What it lacks.
         missing: String,
     },
+    /// Something was sent, and what became of it is not known.
+    #[error("{0}")]
+    Unknown(String),
     /// Another error, with its whole message.
     #[error("{0}")]
     Other(String),
@@ -133,6 +136,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
+            Self::Unknown(_) => Exit::Unknown,
             _ => Exit::Failed,
         }
     }

@@ -114,6 +114,13 @@ impl<'a> Ahead<'a> {
         lists.sort_by_key(|(payload, _)| payload.nonce);
         for (payload, read) in lists {
             let nonce = self.own()?.nonce;
+            if payload.nonce >= nonce && payload.deadline > 0 {
+                return Err(Failure::usage(format!(
+                    "a message of the account with nonce {} and a deadline waits in the node's mempool, and may do nothing yet: wait until a \
+                     block has accepted it, or its deadline is over",
+                    payload.nonce
+                )));
+            }
             if payload.nonce > nonce {
                 return Err(Failure::usage(format!(
                     "a message of the account with nonce {} waits in the node's mempool, and the state that is read here is at nonce \
@@ -401,6 +408,11 @@ mod tests {
         let message = transfers(&["2"]);
         let said = ahead.foresee(&message, &message.payload(5, 0)).unwrap().refusal(&message).unwrap();
         assert!(said.starts_with("the account holds 1 KAS"), "{said}");
+        // One with a deadline may do nothing.
+        let dated =
+            TransactionRead { message: transfers(&["1"]).payload(3, 99).encode(), ..waits(ME, 3, "1", 0) };
+        let refused = Ahead::new(ME, FREE, 10, &read).wait_for(&[dated]).unwrap_err().to_string();
+        assert!(refused.contains("nonce 3 and a deadline"), "{refused}");
         // What was sent before the first of them is not executed here yet.
         let refused =
             Ahead::new(ME, FREE, 10, &read).wait_for(&[waits(ME, 5, "1", 0)]).unwrap_err().to_string();

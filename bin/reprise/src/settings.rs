@@ -137,8 +137,8 @@ pub(crate) struct CovenantSettings {
     #[arg(long, value_name = "SOMPI", default_value_t = 1_000_000_000)]
     pub(crate) exit_fees: u64,
 
-    /// What a node pays in fees for settlements a day, in sompi. Where they are used up, settlements wait until enough has grown back, evenly
-    /// over the day
+    /// What a node pays for settlements a day, in sompi: their fees, what it gives claims to exits to hold, and what merging its coins and
+    /// keeping the lane active cost. Where they are used up, settlements wait until enough has grown back, evenly over the day
     #[arg(long, value_name = "SOMPI", default_value_t = 5_000_000_000)]
     pub(crate) settlement_fees: u64,
 }

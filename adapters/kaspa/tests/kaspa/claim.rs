@@ -563,7 +563,8 @@ fn settle_holding(
     let mut covenant = coin(1, held, settling.rules.script(state));
     covenant.entry.covenant_id = Some(settling.covenant);
     let coins = funding();
-    settling.settle(covenant, &settlement, claims, vec![], END, Funding { coins: &coins, fees: FEES })
+    let funding = Funding { coins: &coins, fees: FEES };
+    Ok(settling.settle(covenant, &settlement, claims, vec![], END, funding)?.transaction)
 }
 
 #[test]

@@ -168,7 +168,8 @@ fn a_settlement_that_continues_the_state_is_accepted_at_a_fee_that_covers_its_ma
             END,
             Funding { coins: &coins, fees: FEES },
         )
-        .unwrap();
+        .unwrap()
+        .transaction;
     assert_eq!(payload::parse(&transaction.payload), Some((settlement().end_block, settlement().journal)));
     let out: u64 = transaction.outputs.iter().map(|output| output.value).sum();
     let fee = 2_000_000_000 - out;

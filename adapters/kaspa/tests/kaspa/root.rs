@@ -7,10 +7,10 @@ use kaspa_hashes::Hash;
 use kaspa_rpc_core::{RpcCovenantBinding, RpcNullableCovenantBinding, RpcOptionalTransaction};
 use reprise_chain::recording::Lane;
 use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules, State};
-use reprise_kaspa::follower::FollowError;
+use reprise_kaspa::follower::{FirstState, FollowError};
 use reprise_kaspa::lane_proof::LaneProof;
 use reprise_kaspa::root::{self, RootError};
-use reprise_model::block::ObservedSettlement;
+use reprise_model::block::{ChainBlock, ObservedSettlement};
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, StatementId};
 use reprise_model::journal::{AggregateJournal, Commitment, Transition};
 
@@ -125,7 +125,7 @@ async fn a_founder_who_moves_the_covenant_elsewhere_is_refused_by_name_and_not_f
         let node = Node::new(100);
         node.adopt(followed);
         let mut recorder = fake::recorder_of(lane());
-        recorder.follower.watch(rules(6), Some(state), Arc::new(|_| StatementId([8; 32])));
+        recorder.follower.watch(rules(6), FirstState::Known(state), Arc::new(|_| StatementId([8; 32])));
         let refused = recorder.follower.next_event(&node).await.unwrap_err();
         assert!(matches!(refused, FollowError::FirstState { block: at } if at == block), "{what}: {refused}");
     }
@@ -178,7 +178,7 @@ async fn a_covenant_of_which_the_founder_can_have_kept_an_output_is_refused_and_
     let node = Node::new(100);
     node.adopt(followed);
     let mut recorder = fake::recorder_of(lane());
-    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
+    recorder.follower.watch(rules(6), FirstState::Unknown, Arc::new(|_| StatementId([8; 32])));
     let refused = recorder.follower.next_event(&node).await.unwrap_err();
     assert!(matches!(refused, FollowError::Founding { block: at, outputs: 2 } if at == block), "{refused}");
 }
@@ -280,7 +280,7 @@ async fn whoever_peels_a_claim_settles_nothing_whatever_the_payload_says() {
     let node = Node::new(100);
     node.adopt(spends_by(reprise_kaspa::claim::code().unwrap()));
     let mut recorder = fake::recorder_of(lane());
-    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
+    recorder.follower.watch(rules(6), FirstState::Unknown, Arc::new(|_| StatementId([8; 32])));
     let event = recorder.follower.next_event(&node).await.unwrap().unwrap();
     assert!(event.added.iter().all(|block| block.settlements.is_empty()));
 }
@@ -292,9 +292,45 @@ async fn what_is_read_as_a_settlement_or_a_claim_has_the_id_of_its_fields() {
     let node = Node::new(100);
     node.adopt(changed);
     let mut recorder = fake::recorder_of(lane());
-    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
+    recorder.follower.watch(rules(6), FirstState::Unknown, Arc::new(|_| StatementId([8; 32])));
     let refused = recorder.follower.next_event(&node).await.unwrap_err();
     assert!(matches!(refused, FollowError::Id { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn an_unsaid_script_is_one_of_the_rules_where_the_event_log_or_a_snapshot_shows_the_covenant_outside_the_key()
+ {
+    let mut unsaid = chain();
+    enter(&mut unsaid, rules(6).script(State { root: Digest([2; 32]), tip: Digest([3; 32]) }));
+    let transaction = &mut unsaid[6].answer.accepted_transactions[0];
+    let data = transaction.inputs.last_mut().unwrap().verbose_data.as_mut().unwrap();
+    data.utxo_entry.as_mut().unwrap().script_public_key = None;
+    let block = unsaid[6].metadata.block_hash;
+    let settled = ChainBlock {
+        metadata: unsaid[1].metadata,
+        accepted: vec![],
+        lane_proof: None,
+        settlements: vec![under_other_pins()],
+        claims: vec![],
+    };
+    for (first, compacted, is_followed) in [
+        (FirstState::Unknown, false, false),
+        (FirstState::Unknown, true, true),
+        (FirstState::Past, false, true),
+    ] {
+        let node = Node::new(100);
+        node.adopt(unsaid.clone());
+        let mut recorder = fake::recorder_of(lane());
+        recorder.follower.watch(rules(6), first, Arc::new(|_| StatementId([8; 32])));
+        if compacted {
+            recorder.follower.pass(std::slice::from_ref(&settled));
+        }
+        let event = recorder.follower.next_event(&node).await;
+        match is_followed {
+            true => assert!(event.unwrap().is_some(), "{first:?}"),
+            false => assert!(matches!(event, Err(FollowError::Unsaid { block: at }) if at == block)),
+        }
+    }
 }
 
 #[tokio::test]
@@ -319,7 +355,7 @@ async fn a_settlement_of_the_covenant_under_other_pins_is_an_error_with_both_pin
     let node = Node::new(100);
     node.adopt(spends_by(&[7; 40]));
     let mut recorder = fake::recorder_of(lane());
-    recorder.follower.watch(rules(6), None, Arc::new(|_| StatementId([8; 32])));
+    recorder.follower.watch(rules(6), FirstState::Unknown, Arc::new(|_| StatementId([8; 32])));
     let refused = recorder.follower.next_event(&node).await.unwrap_err();
     let FollowError::OtherPins(other) = refused else { panic!("{refused}") };
     assert_eq!((other.found, other.expected), (PinsDigest([5; 32]), PinsDigest([6; 32])));

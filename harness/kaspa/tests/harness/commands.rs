@@ -1,6 +1,7 @@
 //! A user's commands on a real node: deposit, transfer and exit by the program alone, with the balances at each step verified
 //! against the covenant's output on the node. Needs `kaspad`, and `reprise`, found in `PATH` or named by REPRISE_PROGRAM.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
 use kaspa_addresses::{Address, Prefix, Version};
@@ -205,6 +206,25 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     program.settled(&mut simnet, USER, 300_000_000, 3).await;
     program.settled(&mut simnet, OTHER, 200_000_000, 0).await;
 
+    // One right after the other: the second waits until the node has executed the first.
+    for nonce in [3, 4] {
+        let sent = program.json(&mut simnet, &["transfer", &to, "0.1"], USER).await;
+        assert_eq!((&sent["nonce"], &sent["ledger"]["outcome"]), (&nonce.into(), &"success".into()));
+    }
+    program.settled(&mut simnet, USER, 280_000_000, 5).await;
+    // Ctrl-C ends the wait for a block, while nobody mines: what is sent is sent.
+    let mut stopped = program.command(&["transfer", &to, "0.1"], USER).spawn().unwrap();
+    let mut said = BufReader::new(stopped.stderr.take().unwrap()).lines().map(Result::unwrap);
+    said.find(|line| line.starts_with("waiting until a block")).unwrap();
+    Command::new("kill").arg("-INT").arg(stopped.id().to_string()).status().unwrap();
+    let stopped = stopped.wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(3), "sent and not known to be accepted");
+    let text = String::from_utf8_lossy(&stopped.stdout).into_owned();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!((&report["sent"], &report["accepted_daa_score"]), (&true.into(), &Value::Null), "{report}");
+    program.settled(&mut simnet, USER, 270_000_000, 6).await;
+    program.settled(&mut simnet, OTHER, 230_000_000, 0).await;
+
     let me = user.address(Prefix::Simnet).to_string();
     let foreign = other.address(Prefix::Mainnet).to_string();
     let vault = claim::vault(simnet.lane.covenant).unwrap();
@@ -241,13 +261,13 @@ async fn a_user_deposits_transfers_and_exits_by_the_commands_alone_and_every_bal
     let output = program.run(&mut simnet, &send, USER).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        output.status.code() == Some(2) && said.contains("step 2: the steps before it leave 2 KAS"),
+        output.status.code() == Some(2) && said.contains("step 2: the steps before it leave 1.7 KAS"),
         "{said}"
     );
     std::fs::write(&file, steps("0.5")).unwrap();
     program.json(&mut simnet, &send, USER).await;
-    program.settled(&mut simnet, USER, 150_000_000, 4).await;
-    program.settled(&mut simnet, OTHER, 250_000_000, 0).await;
+    program.settled(&mut simnet, USER, 120_000_000, 7).await;
+    program.settled(&mut simnet, OTHER, 280_000_000, 0).await;
     program.paid(&mut simnet, &never, KASPA).await;
 }
 
