@@ -118,14 +118,11 @@ fn put_together(
     let transaction = |id: &Hash| {
         let versions = versions.get(id).map(Vec::as_slice).unwrap_or_default();
         let script = spent.get(id).cloned().flatten();
-        let mut answered: Vec<_> = versions.iter().map(|version| answered(version, *id, &script)).collect();
-        let claims = answered.iter().position(is_claim);
+        let answered: Vec<_> = versions.iter().map(|version| answered(version, *id, &script)).collect();
+        let claims = answered.iter().position(is_claim).unwrap_or_default();
         let lacks =
             || RpcError::General(format!("{} accepted {id}, and merges no block with it", header.hash));
-        match answered.is_empty() {
-            true => Err(lacks()),
-            false => Ok(answered.swap_remove(claims.unwrap_or_default())),
-        }
+        answered.into_iter().nth(claims).ok_or_else(lacks)
     };
     Ok(RpcChainBlockAcceptedTransactions {
         chain_block_header: RpcOptionalHeader::from(Header::try_from(header)?),

@@ -1,7 +1,15 @@
 //! Exits: more than one transaction could pay, and larger than any deposit.
 
 use kaspa_addresses::Prefix;
-use kaspa_consensus_core::tx::TransactionOutput;
+use kaspa_consensus_core::constants::TX_VERSION_TOCCATA;
+use kaspa_consensus_core::mass::MassCalculator;
+use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
+use kaspa_consensus_core::tx::{
+    CovenantBinding, PopulatedTransaction, ScriptPublicKey, Transaction, TransactionInput,
+    TransactionOutpoint, TransactionOutput, UtxoEntry,
+};
+use kaspa_rpc_core::api::rpc::RpcApi;
+use kaspa_txscript::opcodes::codes::OpTrue;
 use reprise_kaspa::{claim, wallet};
 use reprise_kaspa_harness::rollup::{end, start};
 use reprise_kaspa_harness::simnet::{self, KASPA, Simnet};
@@ -10,6 +18,23 @@ use reprise_model::digest::ResourceId;
 use reprise_model::exit::{AMOUNT_MIN, ScriptClass};
 
 use crate::{SETTLER, gave};
+
+/// A transaction that founds a covenant in a script without an address, and one that moves it on in that script.
+async fn nameless_covenant(Simnet { params, miner, .. }: &Simnet, rpc: &dyn RpcApi) -> [Transaction; 2] {
+    let coins = miner.coins(rpc, params).await.unwrap();
+    let script = ScriptPublicKey::from_vec(0, vec![OpTrue]);
+    let (founds, id) = miner.covenant(params, coins.last().unwrap(), KASPA, script.clone()).unwrap();
+    let entry = UtxoEntry::new(KASPA, script.clone(), 0, false, Some(id));
+    let outpoint = TransactionOutpoint::new(founds.id(), 0);
+    let inputs = vec![TransactionInput::new_with_compute_budget(outpoint, vec![], 0, 10)];
+    let next =
+        TransactionOutput::with_covenant(KASPA - KASPA / 10, script, Some(CovenantBinding::new(0, id)));
+    let moves = Transaction::new(TX_VERSION_TOCCATA, inputs, vec![next], 0, SUBNETWORK_ID_NATIVE, 0, vec![]);
+    let masses = MassCalculator::new_with_consensus_params(params);
+    let masses = masses.calc_contextual_masses(&PopulatedTransaction::new(&moves, vec![entry]));
+    moves.set_storage_mass(masses.unwrap().storage_mass);
+    [founds, moves]
+}
 
 /// In one transaction their storage mass would be more than a block holds.
 const SMALL: usize = 12;
@@ -66,6 +91,11 @@ async fn a_chain_that_the_node_refuses_to_tell_is_followed_settled_on_and_its_ex
     // From the covenant's first state on, each block pays to a script that is no address's.
     simnet.for_no_address = true;
     let before = simnet.tip();
+    // And somebody's covenant moves between such scripts.
+    for transaction in nameless_covenant(&simnet, simnet.rpc()).await {
+        simnet.mine(&[transaction]).await.unwrap();
+        simnet.mine(&[]).await.unwrap();
+    }
     let vault = claim::vault(simnet.lane.covenant).unwrap();
     simnet.act(Action::Deposit, 0, 0, vec![TransactionOutput::new(KASPA, vault)]).await.unwrap();
     simnet.settled(&run).await.unwrap();

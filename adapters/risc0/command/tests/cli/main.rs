@@ -1,4 +1,4 @@
-//! The command line with RISC Zero, in its development mode: real programs, no proofs.
+//! The command line with RISC Zero: real programs, and proofs that were made once.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -17,12 +17,37 @@ fn reprise(dir: &Path, args: &[&str]) -> Output {
     command.args(args).arg("--data-dir").arg(dir).output().unwrap()
 }
 
-fn run(dir: &Path, backend: &str) -> Value {
-    // What each decides to prove apart follows from what its proofs cost.
-    let output = reprise(dir, &["run", "--backend", backend, "--prove-apart", "always", "--json"]);
+/// What a command that succeeds prints with `--json`.
+fn json(dir: &Path, args: &[&str]) -> Value {
+    let output = reprise(dir, &[args, &["--json"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+fn run(dir: &Path, backend: &str) -> Value {
+    // What each decides to prove apart follows from what its proofs cost.
+    json(dir, &["run", "--backend", backend, "--prove-apart", "always"])
+}
+
+/// The receipts of the shipped recording under `--backend risc0-succinct`, proved once.
+const PROVED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../recordings/flip.risc0-succinct.archive");
+
+#[test]
+fn whoever_imports_the_shipped_receipts_replays_the_recording_without_a_proof() {
+    // A build without recursion programs can make none, and is refused this backend.
+    if recursion::can_make(SealKind::Succinct).is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let imported = json(dir.path(), &["receipts", "import", PROVED]);
+    assert_eq!(imported["new"], 8, "{imported}");
+    // A proof that is missing all the same is given up at once, instead of made in an hour.
+    let run = ["run", "--backend", "risc0-succinct", "--prove-timeout", "1,1,1", "--attempts", "1"];
+    let report = json(dir.path(), &run);
+    for (figure, expected) in [("prove_calls", 0), ("settlements", 4), ("violations", 0)] {
+        assert_eq!(report[figure], expected, "{figure}: {report}");
+    }
 }
 
 #[test]
