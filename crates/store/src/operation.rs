@@ -9,7 +9,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::journal;
 use reprise_model::receipt::VerifiedMark;
-use reprise_model::statement::{Kind, StatementId};
+use reprise_model::statement::StatementId;
 
 use crate::engine::{self, Table};
 use crate::envelope::Envelope;
@@ -104,7 +104,7 @@ fn add_coordinate(
         let of = engine::undamaged(staging.get(Table::Coordinates, other))?;
         if of.is_some_and(|of| Placed::read(&of) == Placed::Used)
             && let Some((_, other)) = record::read_place_key(other)
-            && contradict(staging, coordinate.position.kind(), id, &other)?
+            && contradict(staging, id, &other)?
         {
             outcome.diverged += 1;
             tracing::error!(
@@ -122,18 +122,13 @@ fn add_coordinate(
 
 /// Whether two statements that are used at one place cannot both be right: see [`journal::contradict`]. So it is where one's receipt
 /// cannot be read.
-fn contradict(
-    staging: &Staging<'_>,
-    kind: Kind,
-    one: &StatementId,
-    other: &StatementId,
-) -> Result<bool, StoreError> {
+fn contradict(staging: &Staging<'_>, one: &StatementId, other: &StatementId) -> Result<bool, StoreError> {
     let journal = |id: &StatementId| -> Result<Option<Vec<u8>>, StoreError> {
         let bytes = engine::undamaged(staging.get(Table::Receipts, &id.0))?;
         Ok(bytes.and_then(|bytes| Some(Envelope::decode(&bytes).ok()?.receipt.claim.journal)))
     };
     Ok(match (journal(one)?, journal(other)?) {
-        (Some(one), Some(other)) => journal::contradict(kind, &one, &other),
+        (Some(one), Some(other)) => journal::contradict(&one, &other),
         _ => true,
     })
 }
