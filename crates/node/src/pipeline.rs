@@ -231,6 +231,8 @@ pub struct Pipeline {
     lost: u64,
     pins: PinsDigest,
     demand_max: usize,
+    /// The last bundle of which no statement contradicts another at its place.
+    undisputed: Option<StatementId>,
     /// The last settled checkpoint that was offered to be kept.
     offered: Checkpoint,
     /// Whether the chain is followed no further.
@@ -299,6 +301,7 @@ impl Pipeline {
             lost: 0,
             pins,
             demand_max,
+            undisputed: None,
             offered: Checkpoint(0),
             is_abandoned: false,
         };
@@ -920,6 +923,18 @@ impl Pipeline {
             self.lose(order.id, context);
             return Ok(());
         };
+        if self.undisputed != Some(order.id) {
+            // What an earlier process proved is not asked for below a stored aggregate, so its alarm is raised again here.
+            let places: Vec<_> = wanted.orders().iter().map(|order| (order.coordinate, order.id)).collect();
+            let Some(outcome) = self.ask(context, |store| store.add_coordinates(&places))? else {
+                return Ok(());
+            };
+            if outcome.diverged > 0 {
+                self.tell(&PipelineEvent::Diverged(order.id), context);
+                return Ok(());
+            }
+            self.undisputed = Some(order.id);
+        }
         let (start, anchor, journal) = (bundle.blocks.start, bundle.blocks.anchor, bundle.journal);
         let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
         let Some(settler) = &mut self.settler else { return Ok(()) };

@@ -92,10 +92,7 @@ fn add_coordinate(
     }
     let key = record::place_key(coordinate, id);
     let known = engine::undamaged(staging.get(Table::Coordinates, &key))?;
-    if known.is_some_and(|known| Placed::read(&known) >= placed) {
-        outcome.known += 1;
-        return Ok(());
-    }
+    // Also where it is known: the alarm of an earlier process is nowhere but here.
     let others = match placed {
         Placed::Used => engine::undamaged(staging.keys(Table::Coordinates, &coordinate.key(), SCAN_LEN))?,
         Placed::Reported => vec![],
@@ -113,6 +110,10 @@ fn add_coordinate(
                 "two statements at one coordinate: the workload is not deterministic, or the store was tampered with"
             );
         }
+    }
+    if known.is_some_and(|known| Placed::read(&known) >= placed) {
+        outcome.known += 1;
+        return Ok(());
     }
     outcome.added += 1;
     staging.set(Table::Coordinates, key, placed.bytes());

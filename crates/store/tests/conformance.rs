@@ -59,6 +59,7 @@ contract! {
     a_coordinate_of_another_kind_or_program_is_refused
     two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible
     two_divisions_of_a_block_into_batches_are_no_divergence
+    a_divergence_is_seen_again_where_both_are_known
     what_an_archive_reports_of_a_place_is_no_divergence
     one_statement_on_two_forks_is_no_divergence
     pruning_touches_no_neighbour
@@ -202,6 +203,15 @@ fn two_divisions_of_a_block_into_batches_are_no_divergence(store: &dyn ReceiptSt
         assert!(diverge(store, &used()).unwrap());
     }
     assert_eq!(store.stats().unwrap().divergences, 2);
+}
+
+fn a_divergence_is_seen_again_where_both_are_known(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    store.put(entry(2, &[at(5, 1)])).unwrap();
+    let outcome = store.add_coordinates(&[(at(5, 1), id(1))]).unwrap();
+    assert_eq!((outcome.known, outcome.diverged), (1, 1));
+    let outcome = store.put(entry(2, &[at(5, 1)])).unwrap().coordinates;
+    assert_eq!((outcome.known, outcome.diverged), (1, 1));
 }
 
 fn what_an_archive_reports_of_a_place_is_no_divergence(store: &dyn ReceiptStore) {
