@@ -27,8 +27,9 @@
 //! A frame is one write and one sync, and the next one follows after the sync. (A log whose frames may be lost with the
 //! machine leaves the syncs out: [`Log::append_unsynced`].) What a failed write left is cut off before
 //! anything else is written. A log is made, and [rewritten](Log::rewrite), in a file `….partial` beside its own, which is
-//! synced and renamed; then the directory is synced. After a crash the file is the old one or the new one. A left-over
-//! `….partial` is deleted when a write of it fails and when the log is opened.
+//! synced and renamed; then the directory is synced. After a crash the file is the old one or the new one. From the rename on the log
+//! is the new one. Where the sync of the directory fails, the old one may be back after a power cut, so the log is written once more, and
+//! its name synced, before anything is appended. A left-over `….partial` is deleted when a write of it fails and when the log is opened.
 //!
 //! # Opening
 //!
@@ -41,6 +42,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_model::mutation::{self, Mutation};
 
@@ -144,6 +146,10 @@ pub struct Log {
     end: u64,
     /// A write after `end` failed, and may still be there.
     failed: bool,
+    /// After a power cut an older file may have its name.
+    in_doubt: bool,
+    /// A rewritten log has its place, and so nobody reads what is written here.
+    is_replaced: AtomicBool,
 }
 
 /// A log that was opened.
@@ -187,13 +193,6 @@ impl Named {
         Self { place, format, header, key }
     }
 
-    /// The log that was just written, of so many bytes.
-    fn opened(&self, end: u64) -> Result<Log, LogError> {
-        let file = self.place.open().map_err(self.io("open"))?;
-        let file = file.ok_or_else(|| self.io("open")(io::ErrorKind::NotFound.into()))?;
-        Ok(Log { named: self.clone(), file, end, failed: false })
-    }
-
     /// Deletes a left-over `….partial`.
     fn remove_partial(&self) -> Result<(), LogError> {
         let partial = self.place.beside(PARTIAL);
@@ -205,12 +204,12 @@ impl Named {
         }
     }
 
-    /// Writes a file beside it that then takes its place.
+    /// Writes a file beside it that then takes its place. Returns the log in it, and whether its name lasts.
     fn replace(
         &self,
         action: &'static str,
         write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
-    ) -> Result<u64, LogError> {
+    ) -> Result<(Log, Result<(), LogError>), LogError> {
         let written = self.write_beside(action, write);
         if written.is_err() {
             // It takes up space that the log needs. Where it cannot be removed now, opening the log removes it.
@@ -223,7 +222,7 @@ impl Named {
         &self,
         action: &'static str,
         write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
-    ) -> Result<u64, LogError> {
+    ) -> Result<(Log, Result<(), LogError>), LogError> {
         let (medium, partial) = (self.place.medium(), self.place.beside(PARTIAL));
         let io = self.io(action);
         let made = medium.open(partial.path(), Opening::WriteOrMake).map_err(&io)?;
@@ -234,8 +233,10 @@ impl Named {
         writer.flush()?;
         writer.file.sync().map_err(&io)?;
         medium.rename(partial.path(), self.place.path()).map_err(&io)?;
-        medium.sync_directory(self.place.parent()).map_err(&io)?;
-        Ok(writer.written)
+        // From here on nothing fails: whoever went on with the file that had the name would write where nobody reads.
+        let lasts = medium.sync_directory(self.place.parent()).map_err(&io);
+        let Writer { named, file, written: end, .. } = writer;
+        Ok((Log { in_doubt: lasts.is_err(), ..Log::new(named, file, end) }, lasts))
     }
 }
 
@@ -254,7 +255,8 @@ impl Log {
         medium::make_durably(place.medium(), place.parent())
             .map_err(|(_, _, error)| named.io("make")(error))?;
         let write = |writer: &mut Writer| bodies.iter().try_for_each(|body| writer.frame(body));
-        named.opened(named.replace("make", write)?)
+        let (log, lasts) = named.replace("make", write)?;
+        lasts.map(|()| log)
     }
 
     /// Opens a log; `None` where there is none. What follows its last whole frame is cut off.
@@ -284,8 +286,11 @@ impl Log {
         }
         file.sync().map_err(named.io("sync"))?;
         place.medium().sync_directory(place.parent()).map_err(named.io("sync"))?;
-        let log = Self { named, file, end, failed: false };
-        Ok(Some(Found { log, damage }))
+        Ok(Some(Found { log: Self::new(named, file, end), damage }))
+    }
+
+    fn new(named: Named, file: Arc<dyn MediumFile>, end: u64) -> Self {
+        Self { named, file, end, failed: false, in_doubt: false, is_replaced: AtomicBool::new(false) }
     }
 
     /// The file.
@@ -313,7 +318,13 @@ impl Log {
         body: &[u8],
         finish: impl FnOnce(&dyn MediumFile) -> io::Result<()>,
     ) -> Result<(), LogError> {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            let replaced =
+                io::Error::other("it was rewritten, and could not be read after that: start again");
+            return Err(self.named.io("write")(replaced));
+        }
         self.cut_failed()?;
+        self.end_doubt()?;
         let frame = frame(&self.named.key, self.end, body).map_err(self.named.io("write"))?;
         self.failed = true;
         let written = self.file.write_at(&frame, self.end).and_then(|()| finish(self.file.as_ref()));
@@ -338,6 +349,19 @@ impl Log {
         Ok(())
     }
 
+    /// Where an older file may have its name after a power cut, writes it once more. A second sync of the same name would not end that.
+    fn end_doubt(&mut self) -> Result<(), LogError> {
+        if self.in_doubt {
+            let copy = |out: &mut Writer| {
+                windows(&(HEADER_LEN..self.end)).try_for_each(|(at, to)| out.copy(self.file.as_ref(), at, to))
+            };
+            let (log, lasts) = self.named.replace("write", copy)?;
+            *self = log;
+            lasts?;
+        }
+        Ok(())
+    }
+
     /// The whole frames from one that begins at `offset` on, or from the first on; damage is passed over.
     pub fn frames(&self, offset: u64) -> Frames {
         let (file, key, len) = (self.file.clone(), self.named.key, self.end);
@@ -345,8 +369,8 @@ impl Log {
         Frames { named: self.named.clone(), window, next: offset.max(HEADER_LEN) }
     }
 
-    /// Rewrites the log with the frames of `write`, of at most so many bytes. On an error the log is as it was. Nothing is written
-    /// where the disk has no room for the new log beside the old one.
+    /// Rewrites the log with the frames of `write`, of at most so many bytes. The log that is returned has its place, and this one takes no
+    /// frame any more. On an error it is as it was. Nothing is written where the disk has no room for the new log beside the old one.
     pub fn rewrite(
         &self,
         bytes_max: u64,
@@ -357,8 +381,12 @@ impl Log {
         if free < bytes_max.saturating_add(SPARE) {
             return Err(named.io("compact")(io::ErrorKind::StorageFull.into()));
         }
-        let end = named.replace("compact", write)?;
-        named.opened(end)
+        let (log, lasts) = self.named.replace("compact", write)?;
+        self.is_replaced.store(true, Ordering::Relaxed);
+        if let Err(error) = lasts {
+            tracing::warn!("{error}; it is written once more before anything is appended");
+        }
+        Ok(log)
     }
 
     /// Moves damaged parts to a file beside the log, and rewrites the log without them. Where the disk has no room for
@@ -457,6 +485,18 @@ impl Named {
     }
 }
 
+/// A range, some of it at a time.
+fn windows(range: &Range<u64>) -> impl Iterator<Item = (u64, u64)> + use<> {
+    let to = range.end;
+    range.clone().step_by(WINDOW as usize).map(move |at| (at, to.min(at + WINDOW)))
+}
+
+fn read(file: &dyn MediumFile, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; (to - from) as usize];
+    file.read_at(&mut bytes, from)?;
+    Ok(bytes)
+}
+
 /// The bytes of a frame that is to stand at an offset.
 fn frame(key: &[u8; 32], offset: u64, body: &[u8]) -> io::Result<Vec<u8>> {
     let length = u32::try_from(body.len()).map_err(io::Error::other)?;
@@ -502,6 +542,12 @@ impl Writer {
         let frame = frame(&self.named.key, offset, body).map_err(self.named.io(self.action))?;
         self.buffer.extend(frame);
         if self.buffer.len() as u64 >= WINDOW { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what lies in another file.
+    fn copy(&mut self, other: &dyn MediumFile, from: u64, to: u64) -> Result<(), LogError> {
+        self.buffer.extend(read(other, from, to).map_err(self.named.io(self.action))?);
+        self.flush()
     }
 
     fn flush(&mut self) -> Result<(), LogError> {

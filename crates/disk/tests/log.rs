@@ -194,7 +194,7 @@ fn history(disk: &SimulatedDisk) -> Result<(), (u8, bool)> {
     }
     let kept: Vec<_> = read(&log).split_off(1);
     let write = |out: &mut Writer| kept.iter().try_for_each(|body| out.frame(body));
-    log.rewrite(log.end(), write).map_err(|_: LogError| (acknowledged, true))?;
+    let mut log = log.rewrite(log.end(), write).map_err(|_: LogError| (acknowledged, true))?;
     log.append(b"last").map_err(|_: LogError| (acknowledged, true))
 }
 
@@ -295,6 +295,39 @@ fn a_rewrite_without_room_leaves_the_log_as_it_was_and_nothing_beside_it() {
     assert_eq!(read(&log), [vec![1; 5000]]);
     log.append(b"next").unwrap();
     assert_eq!(read(&log).len(), 2);
+}
+
+#[test]
+fn what_is_appended_after_a_rewrite_is_there_though_the_name_of_the_rewritten_log_could_not_be_synced() {
+    for times in 0..4 {
+        let disk = SimulatedDisk::new();
+        let mut log = create(&disk);
+        log.append(b"one").unwrap();
+        log.append(b"two").unwrap();
+        disk.fail(Operation::SyncDirectory, 0, times, std::io::ErrorKind::Other);
+        let rewritten = log.rewrite(log.end(), |out| out.frame(b"two"));
+        let mut log = rewritten.unwrap_or(log);
+        let mut refused = 0;
+        while log.append(b"three").is_err() {
+            refused += 1;
+            assert!(refused < 10);
+        }
+        let cuts = (0..40).map(|seed| disk.power_cut(seed));
+        for left in [disk.crash()].into_iter().chain(cuts) {
+            let found = open(&left).unwrap().unwrap();
+            assert_eq!(read(&found.log), [b"two".to_vec(), b"three".to_vec()], "{times}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_was_rewritten_takes_nothing_any_more() {
+    let disk = SimulatedDisk::new();
+    let mut log = create(&disk);
+    let mut rewritten = log.rewrite(log.end(), |out| out.frame(b"one")).unwrap();
+    assert!(log.append(b"lost").is_err());
+    rewritten.append(b"two").unwrap();
+    assert_eq!(read(&rewritten), [b"one".to_vec(), b"two".to_vec()]);
 }
 
 #[test]
