@@ -233,8 +233,8 @@ pub struct Pipeline {
     demand_max: usize,
     /// The last bundle of which no statement contradicts another at its place.
     undisputed: Option<StatementId>,
-    /// The last settled checkpoint that was offered to be kept.
-    offered: Checkpoint,
+    /// The last settled checkpoint that was offered to be kept, and that of the block that carried the settlement.
+    offered: (Checkpoint, Checkpoint),
     /// Whether the chain is followed no further.
     is_abandoned: bool,
 }
@@ -302,7 +302,7 @@ impl Pipeline {
             pins,
             demand_max,
             undisputed: None,
-            offered: Checkpoint(0),
+            offered: (Checkpoint(0), Checkpoint(0)),
             is_abandoned: false,
         };
         // What a snapshot names is owed from the beginning, and the chain may change no debt for long.
@@ -535,11 +535,13 @@ impl Pipeline {
             let position = self.scheduler.beginning(&settlement.end_block)?;
             Some((position, settlement, carrier, end))
         });
-        let Some((position, settlement, carrier, end)) = found.filter(|(.., end)| *end > self.offered) else {
-            return;
-        };
+        // After a reorg another block may carry the settlement, and what was kept names the one before.
+        let (offered, carried) = self.offered;
+        let is_new = |carrier, end| end > offered || end == offered && carrier != carried;
+        let found = found.filter(|(.., carrier, end)| is_new(*carrier, *end));
+        let Some((position, settlement, carrier, end)) = found else { return };
         let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
-        self.offered = end;
+        self.offered = (end, carrier);
         let unpaid = self.debts.unpaid(end);
         let settled = SettledPosition { position, settlement, carried_above, unpaid };
         context.executor.settled(settled, finalized);
