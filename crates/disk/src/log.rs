@@ -193,6 +193,15 @@ impl Named {
         Self { place, format, header, key }
     }
 
+    /// Refuses what needs so many bytes more where the disk does not have them.
+    fn need_room(&self, action: &'static str, bytes: u64) -> Result<(), LogError> {
+        let free = self.place.medium().free(self.place.parent()).map_err(self.io(action))?;
+        match free < bytes.saturating_add(SPARE) {
+            true => Err(self.io(action)(io::ErrorKind::StorageFull.into())),
+            false => Ok(()),
+        }
+    }
+
     /// Deletes a left-over `….partial`.
     fn remove_partial(&self) -> Result<(), LogError> {
         let partial = self.place.beside(PARTIAL);
@@ -376,11 +385,7 @@ impl Log {
         bytes_max: u64,
         write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
-        let (named, place) = (&self.named, &self.named.place);
-        let free = place.medium().free(place.parent()).map_err(named.io("compact"))?;
-        if free < bytes_max.saturating_add(SPARE) {
-            return Err(named.io("compact")(io::ErrorKind::StorageFull.into()));
-        }
+        self.named.need_room("compact", bytes_max)?;
         let (log, lasts) = self.named.replace("compact", write)?;
         self.is_replaced.store(true, Ordering::Relaxed);
         if let Err(error) = lasts {
@@ -395,8 +400,12 @@ impl Log {
         let path = self.named.place.path().display().to_string();
         let whole = self.frames(0);
         let copy = |out: &mut Writer| whole.into_iter().try_for_each(|body| out.frame(&body?));
-        let mended = self.put_aside(damage).and_then(|aside| Ok((self.rewrite(self.end, copy)?, aside)));
         let bytes: u64 = damage.iter().map(|part| part.end - part.start).sum();
+        let has_room = self.named.need_room("mend", self.end.saturating_add(bytes));
+        let mended = has_room.and_then(|()| {
+            let aside = self.put_aside(damage)?;
+            Ok((self.rewrite(self.end, copy)?, aside))
+        });
         match mended {
             Ok((log, aside)) => {
                 match self.named.place.medium().is_kept() {
@@ -411,7 +420,7 @@ impl Log {
         Ok(())
     }
 
-    /// Copies these parts to a new file beside the log. Returns its path.
+    /// Copies these parts to a file beside the log, unless one is such a copy already. Returns its path.
     pub fn put_aside(&self, parts: &[Range<u64>]) -> Result<PathBuf, LogError> {
         let (named, place) = (&self.named, &self.named.place);
         let io = named.io("put aside what is damaged of");
@@ -420,26 +429,53 @@ impl Log {
             let aside = place.beside(&format!(".damaged-{number}"));
             match place.medium().open(aside.path(), Opening::Make) {
                 Ok(file) => break (aside, file),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let other = place.medium().open(aside.path(), Opening::Read).map_err(&io)?;
+                    if self.is_copied_to(other.as_ref(), parts).map_err(&io)? {
+                        return Ok(aside.path().to_path_buf());
+                    }
+                    number += 1;
+                }
                 Err(error) => return Err(io(error)),
             }
         };
         let mut written = 0;
-        let mut copy = |from: u64, to: u64| -> io::Result<()> {
-            let mut bytes = vec![0; (to - from) as usize];
-            self.file.read_at(&mut bytes, from)?;
+        let copied = self.parts(parts).try_for_each(|bytes| {
+            let bytes = bytes?;
             file.write_at(&bytes, written)?;
             written += bytes.len() as u64;
             Ok(())
-        };
-        let steps = |part: &Range<u64>| {
-            let (from, to) = (part.start, part.end);
-            (from..to).step_by(WINDOW as usize).map(move |at| (at, to.min(at + WINDOW)))
-        };
-        let copied = parts.iter().flat_map(steps).try_for_each(|(from, to)| copy(from, to));
+        });
         let durable = copied.and_then(|()| file.sync());
-        durable.and_then(|()| place.medium().sync_directory(place.parent())).map_err(io)?;
+        if let Err(error) = durable.and_then(|()| place.medium().sync_directory(place.parent())) {
+            // Half a copy, or one that may not last, would stand beside the next one for good.
+            let _ = place.medium().remove(aside.path());
+            return Err(io(error));
+        }
         Ok(aside.path().to_path_buf())
+    }
+
+    /// Whether a file holds these parts, and nothing else.
+    fn is_copied_to(&self, file: &dyn MediumFile, parts: &[Range<u64>]) -> io::Result<bool> {
+        if file.len()? != parts.iter().map(|part| part.end - part.start).sum::<u64>() {
+            return Ok(false);
+        }
+        let mut at = 0;
+        for bytes in self.parts(parts) {
+            let bytes = bytes?;
+            let mut copy = vec![0; bytes.len()];
+            file.read_at(&mut copy, at)?;
+            if copy != bytes {
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// The bytes of these parts, some at a time.
+    fn parts(&self, parts: &[Range<u64>]) -> impl Iterator<Item = io::Result<Vec<u8>>> {
+        parts.iter().flat_map(windows).map(|(from, to)| read(self.file.as_ref(), from, to))
     }
 
     /// Cuts off what begins at `offset`, where a frame began or damage.

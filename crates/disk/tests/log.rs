@@ -331,6 +331,37 @@ fn a_log_that_was_rewritten_takes_nothing_any_more() {
 }
 
 #[test]
+fn damage_is_put_aside_once_however_often_it_cannot_be_mended() {
+    let (mut whole, ends) = written();
+    whole[ends[1] as usize + 1] ^= 1;
+    let disk = holding(&whole);
+    let mend = || {
+        let Found { mut log, damage } = open(&disk).unwrap().unwrap();
+        assert_eq!(damage, [ends[1]..ends[2]]);
+        let mended = log.mend(&damage);
+        assert_eq!(read(&log).len(), 3);
+        mended
+    };
+    for spare in [0, 10, 1 << 20] {
+        disk.room(Some(disk.used() + spare));
+        mend().unwrap();
+        assert_eq!(names(&disk).len(), 1, "a full disk is no fuller by that: {:?}", names(&disk));
+    }
+    disk.room(None);
+    disk.fail(Operation::Sync, 1, 1, std::io::ErrorKind::Other);
+    assert!(mend().is_err());
+    assert_eq!(names(&disk).len(), 1, "what may not be whole is no copy: {:?}", names(&disk));
+    for _ in 0..3 {
+        disk.fail(Operation::Rename, 0, 1, std::io::ErrorKind::Other);
+        assert!(mend().is_err());
+        assert_eq!(names(&disk).len(), 2, "{:?}", names(&disk));
+    }
+    mend().unwrap();
+    assert_eq!(names(&disk).len(), 2, "{:?}", names(&disk));
+    assert!(open(&disk).unwrap().unwrap().damage.is_empty());
+}
+
+#[test]
 fn a_left_over_of_a_rewrite_is_deleted_when_the_log_is_opened() {
     let (whole, _) = written();
     let disk = holding(&whole);
@@ -349,7 +380,8 @@ fn a_copy_of_damaged_parts_is_whole_and_replaces_no_other_file() {
     let Found { log, .. } = open(&disk).unwrap().unwrap();
     let parts = [ends[0]..ends[1], ends[2]..ends[3]];
     let first = log.put_aside(&parts).unwrap();
-    assert_ne!(log.put_aside(&parts).unwrap(), first);
+    assert_eq!(log.put_aside(&parts).unwrap(), first, "it is such a copy already");
+    assert_ne!(log.put_aside(&parts[1..]).unwrap(), first);
     let aside = disk.open(&first, Opening::Read).unwrap();
     let mut found = vec![0; aside.len().unwrap() as usize];
     aside.read_at(&mut found, 0).unwrap();
