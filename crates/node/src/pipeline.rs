@@ -235,6 +235,8 @@ pub struct Pipeline {
     undisputed: Option<StatementId>,
     /// The last settled checkpoint that was offered to be kept, and that of the block that carried the settlement.
     offered: (Checkpoint, Checkpoint),
+    /// The last one of which it was said that no chain can be followed from it, nor from any since.
+    unkept: Checkpoint,
     /// Whether the chain is followed no further.
     is_abandoned: bool,
 }
@@ -303,6 +305,7 @@ impl Pipeline {
             demand_max,
             undisputed: None,
             offered: (Checkpoint(0), Checkpoint(0)),
+            unkept: Checkpoint(0),
             is_abandoned: false,
         };
         // What a snapshot names is owed from the beginning, and the chain may change no debt for long.
@@ -530,7 +533,9 @@ impl Pipeline {
         }
         // A chain cannot be followed from every block. Somebody may have anchored a settlement in an empty one, of which nothing is
         // kept, and a block below the prune floor is in memory no more. Then an earlier settlement is offered, or the next.
-        let mut settled = self.planner.settled_by(finalized.max(Checkpoint(deep)));
+        let deep = finalized.max(Checkpoint(deep));
+        let newest = self.planner.settled_by(deep).next().map(|(.., end)| end);
+        let mut settled = self.planner.settled_by(deep);
         let found = settled.find_map(|(settlement, carrier, end)| {
             let position = self.scheduler.beginning(&settlement.end_block)?;
             Some((position, settlement, carrier, end))
@@ -539,7 +544,18 @@ impl Pipeline {
         let (offered, carried) = self.offered;
         let is_new = |carrier, end| end > offered || end == offered && carrier != carried;
         let found = found.filter(|(.., carrier, end)| is_new(*carrier, *end));
-        let Some((position, settlement, carrier, end)) = found else { return };
+        let Some((position, settlement, carrier, end)) = found else {
+            let first = self.first.as_ref().map_or(Checkpoint(0), |first| first.checkpoint);
+            let said = self.unkept.max(offered).max(first);
+            if let Some(newest) = newest.filter(|newest| newest.0 > said.0.saturating_add(SETTLED_DEPTH)) {
+                self.unkept = newest;
+                tracing::warn!(
+                    "no snapshot can be written: every settlement from checkpoint {offered} to {newest} ends in an empty block that no \
+                     chain can be followed from; until one does not, event log and records grow"
+                );
+            }
+            return;
+        };
         let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
         self.offered = (end, carrier);
         let unpaid = self.debts.unpaid(end);
