@@ -27,8 +27,9 @@
 //! A frame is one write and one sync, and the next one follows after the sync. (A log whose frames may be lost with the
 //! machine leaves the syncs out: [`Log::append_unsynced`].) What a failed write left is cut off before
 //! anything else is written. A log is made, and [rewritten](Log::rewrite), in a file `….partial` beside its own, which is
-//! synced and renamed; then the directory is synced. After a crash the file is the old one or the new one. A left-over
-//! `….partial` is deleted when a write of it fails and when the log is opened.
+//! synced and renamed; then the directory is synced. After a crash the file is the old one or the new one. From the rename on the log
+//! is the new one. Where the sync of the directory fails, the old one may be back after a power cut, so the log is written once more, and
+//! its name synced, before anything is appended. A left-over `….partial` is deleted when a write of it fails and when the log is opened.
 //!
 //! # Opening
 //!
@@ -41,6 +42,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reprise_model::mutation::{self, Mutation};
 
@@ -144,6 +146,10 @@ pub struct Log {
     end: u64,
     /// A write after `end` failed, and may still be there.
     failed: bool,
+    /// After a power cut an older file may have its name.
+    in_doubt: bool,
+    /// A rewritten log has its place, and so nobody reads what is written here.
+    is_replaced: AtomicBool,
 }
 
 /// A log that was opened.
@@ -187,11 +193,13 @@ impl Named {
         Self { place, format, header, key }
     }
 
-    /// The log that was just written, of so many bytes.
-    fn opened(&self, end: u64) -> Result<Log, LogError> {
-        let file = self.place.open().map_err(self.io("open"))?;
-        let file = file.ok_or_else(|| self.io("open")(io::ErrorKind::NotFound.into()))?;
-        Ok(Log { named: self.clone(), file, end, failed: false })
+    /// Refuses what needs so many bytes more where the disk does not have them.
+    fn need_room(&self, action: &'static str, bytes: u64) -> Result<(), LogError> {
+        let free = self.place.medium().free(self.place.parent()).map_err(self.io(action))?;
+        match free < bytes.saturating_add(SPARE) {
+            true => Err(self.io(action)(io::ErrorKind::StorageFull.into())),
+            false => Ok(()),
+        }
     }
 
     /// Deletes a left-over `….partial`.
@@ -205,12 +213,12 @@ impl Named {
         }
     }
 
-    /// Writes a file beside it that then takes its place.
+    /// Writes a file beside it that then takes its place. Returns the log in it, and whether its name lasts.
     fn replace(
         &self,
         action: &'static str,
         write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
-    ) -> Result<u64, LogError> {
+    ) -> Result<(Log, Result<(), LogError>), LogError> {
         let written = self.write_beside(action, write);
         if written.is_err() {
             // It takes up space that the log needs. Where it cannot be removed now, opening the log removes it.
@@ -223,7 +231,7 @@ impl Named {
         &self,
         action: &'static str,
         write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
-    ) -> Result<u64, LogError> {
+    ) -> Result<(Log, Result<(), LogError>), LogError> {
         let (medium, partial) = (self.place.medium(), self.place.beside(PARTIAL));
         let io = self.io(action);
         let made = medium.open(partial.path(), Opening::WriteOrMake).map_err(&io)?;
@@ -234,8 +242,10 @@ impl Named {
         writer.flush()?;
         writer.file.sync().map_err(&io)?;
         medium.rename(partial.path(), self.place.path()).map_err(&io)?;
-        medium.sync_directory(self.place.parent()).map_err(&io)?;
-        Ok(writer.written)
+        // From here on nothing fails: whoever went on with the file that had the name would write where nobody reads.
+        let lasts = medium.sync_directory(self.place.parent()).map_err(&io);
+        let Writer { named, file, written: end, .. } = writer;
+        Ok((Log { in_doubt: lasts.is_err(), ..Log::new(named, file, end) }, lasts))
     }
 }
 
@@ -254,7 +264,8 @@ impl Log {
         medium::make_durably(place.medium(), place.parent())
             .map_err(|(_, _, error)| named.io("make")(error))?;
         let write = |writer: &mut Writer| bodies.iter().try_for_each(|body| writer.frame(body));
-        named.opened(named.replace("make", write)?)
+        let (log, lasts) = named.replace("make", write)?;
+        lasts.map(|()| log)
     }
 
     /// Opens a log; `None` where there is none. What follows its last whole frame is cut off.
@@ -284,8 +295,11 @@ impl Log {
         }
         file.sync().map_err(named.io("sync"))?;
         place.medium().sync_directory(place.parent()).map_err(named.io("sync"))?;
-        let log = Self { named, file, end, failed: false };
-        Ok(Some(Found { log, damage }))
+        Ok(Some(Found { log: Self::new(named, file, end), damage }))
+    }
+
+    fn new(named: Named, file: Arc<dyn MediumFile>, end: u64) -> Self {
+        Self { named, file, end, failed: false, in_doubt: false, is_replaced: AtomicBool::new(false) }
     }
 
     /// The file.
@@ -313,7 +327,13 @@ impl Log {
         body: &[u8],
         finish: impl FnOnce(&dyn MediumFile) -> io::Result<()>,
     ) -> Result<(), LogError> {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            let replaced =
+                io::Error::other("it was rewritten, and could not be read after that: start again");
+            return Err(self.named.io("write")(replaced));
+        }
         self.cut_failed()?;
+        self.end_doubt()?;
         let frame = frame(&self.named.key, self.end, body).map_err(self.named.io("write"))?;
         self.failed = true;
         let written = self.file.write_at(&frame, self.end).and_then(|()| finish(self.file.as_ref()));
@@ -338,6 +358,19 @@ impl Log {
         Ok(())
     }
 
+    /// Where an older file may have its name after a power cut, writes it once more. A second sync of the same name would not end that.
+    fn end_doubt(&mut self) -> Result<(), LogError> {
+        if self.in_doubt {
+            let copy = |out: &mut Writer| {
+                windows(&(HEADER_LEN..self.end)).try_for_each(|(at, to)| out.copy(self.file.as_ref(), at, to))
+            };
+            let (log, lasts) = self.named.replace("write", copy)?;
+            *self = log;
+            lasts?;
+        }
+        Ok(())
+    }
+
     /// The whole frames from one that begins at `offset` on, or from the first on; damage is passed over.
     pub fn frames(&self, offset: u64) -> Frames {
         let (file, key, len) = (self.file.clone(), self.named.key, self.end);
@@ -345,20 +378,20 @@ impl Log {
         Frames { named: self.named.clone(), window, next: offset.max(HEADER_LEN) }
     }
 
-    /// Rewrites the log with the frames of `write`, of at most so many bytes. On an error the log is as it was. Nothing is written
-    /// where the disk has no room for the new log beside the old one.
+    /// Rewrites the log with the frames of `write`, of at most so many bytes. The log that is returned has its place, and this one takes no
+    /// frame any more. On an error it is as it was. Nothing is written where the disk has no room for the new log beside the old one.
     pub fn rewrite(
         &self,
         bytes_max: u64,
         write: impl FnOnce(&mut Writer) -> Result<(), LogError>,
     ) -> Result<Self, LogError> {
-        let (named, place) = (&self.named, &self.named.place);
-        let free = place.medium().free(place.parent()).map_err(named.io("compact"))?;
-        if free < bytes_max.saturating_add(SPARE) {
-            return Err(named.io("compact")(io::ErrorKind::StorageFull.into()));
+        self.named.need_room("compact", bytes_max)?;
+        let (log, lasts) = self.named.replace("compact", write)?;
+        self.is_replaced.store(true, Ordering::Relaxed);
+        if let Err(error) = lasts {
+            tracing::warn!("{error}; it is written once more before anything is appended");
         }
-        let end = named.replace("compact", write)?;
-        named.opened(end)
+        Ok(log)
     }
 
     /// Moves damaged parts to a file beside the log, and rewrites the log without them. Where the disk has no room for
@@ -367,8 +400,12 @@ impl Log {
         let path = self.named.place.path().display().to_string();
         let whole = self.frames(0);
         let copy = |out: &mut Writer| whole.into_iter().try_for_each(|body| out.frame(&body?));
-        let mended = self.put_aside(damage).and_then(|aside| Ok((self.rewrite(self.end, copy)?, aside)));
         let bytes: u64 = damage.iter().map(|part| part.end - part.start).sum();
+        let has_room = self.named.need_room("mend", self.end.saturating_add(bytes));
+        let mended = has_room.and_then(|()| {
+            let aside = self.put_aside(damage)?;
+            Ok((self.rewrite(self.end, copy)?, aside))
+        });
         match mended {
             Ok((log, aside)) => {
                 match self.named.place.medium().is_kept() {
@@ -383,7 +420,7 @@ impl Log {
         Ok(())
     }
 
-    /// Copies these parts to a new file beside the log. Returns its path.
+    /// Copies these parts to a file beside the log, unless one is such a copy already. Returns its path.
     pub fn put_aside(&self, parts: &[Range<u64>]) -> Result<PathBuf, LogError> {
         let (named, place) = (&self.named, &self.named.place);
         let io = named.io("put aside what is damaged of");
@@ -392,26 +429,53 @@ impl Log {
             let aside = place.beside(&format!(".damaged-{number}"));
             match place.medium().open(aside.path(), Opening::Make) {
                 Ok(file) => break (aside, file),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let other = place.medium().open(aside.path(), Opening::Read).map_err(&io)?;
+                    if self.is_copied_to(other.as_ref(), parts).map_err(&io)? {
+                        return Ok(aside.path().to_path_buf());
+                    }
+                    number += 1;
+                }
                 Err(error) => return Err(io(error)),
             }
         };
         let mut written = 0;
-        let mut copy = |from: u64, to: u64| -> io::Result<()> {
-            let mut bytes = vec![0; (to - from) as usize];
-            self.file.read_at(&mut bytes, from)?;
+        let copied = self.parts(parts).try_for_each(|bytes| {
+            let bytes = bytes?;
             file.write_at(&bytes, written)?;
             written += bytes.len() as u64;
             Ok(())
-        };
-        let steps = |part: &Range<u64>| {
-            let (from, to) = (part.start, part.end);
-            (from..to).step_by(WINDOW as usize).map(move |at| (at, to.min(at + WINDOW)))
-        };
-        let copied = parts.iter().flat_map(steps).try_for_each(|(from, to)| copy(from, to));
+        });
         let durable = copied.and_then(|()| file.sync());
-        durable.and_then(|()| place.medium().sync_directory(place.parent())).map_err(io)?;
+        if let Err(error) = durable.and_then(|()| place.medium().sync_directory(place.parent())) {
+            // Half a copy, or one that may not last, would stand beside the next one for good.
+            let _ = place.medium().remove(aside.path());
+            return Err(io(error));
+        }
         Ok(aside.path().to_path_buf())
+    }
+
+    /// Whether a file holds these parts, and nothing else.
+    fn is_copied_to(&self, file: &dyn MediumFile, parts: &[Range<u64>]) -> io::Result<bool> {
+        if file.len()? != parts.iter().map(|part| part.end - part.start).sum::<u64>() {
+            return Ok(false);
+        }
+        let mut at = 0;
+        for bytes in self.parts(parts) {
+            let bytes = bytes?;
+            let mut copy = vec![0; bytes.len()];
+            file.read_at(&mut copy, at)?;
+            if copy != bytes {
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// The bytes of these parts, some at a time.
+    fn parts(&self, parts: &[Range<u64>]) -> impl Iterator<Item = io::Result<Vec<u8>>> {
+        parts.iter().flat_map(windows).map(|(from, to)| read(self.file.as_ref(), from, to))
     }
 
     /// Cuts off what begins at `offset`, where a frame began or damage.
@@ -455,6 +519,18 @@ impl Named {
             _ => Err(LogError::Foreign { path, what }),
         }
     }
+}
+
+/// A range, some of it at a time.
+fn windows(range: &Range<u64>) -> impl Iterator<Item = (u64, u64)> + use<> {
+    let to = range.end;
+    range.clone().step_by(WINDOW as usize).map(move |at| (at, to.min(at + WINDOW)))
+}
+
+fn read(file: &dyn MediumFile, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; (to - from) as usize];
+    file.read_at(&mut bytes, from)?;
+    Ok(bytes)
 }
 
 /// The bytes of a frame that is to stand at an offset.
@@ -502,6 +578,12 @@ impl Writer {
         let frame = frame(&self.named.key, offset, body).map_err(self.named.io(self.action))?;
         self.buffer.extend(frame);
         if self.buffer.len() as u64 >= WINDOW { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what lies in another file.
+    fn copy(&mut self, other: &dyn MediumFile, from: u64, to: u64) -> Result<(), LogError> {
+        self.buffer.extend(read(other, from, to).map_err(self.named.io(self.action))?);
+        self.flush()
     }
 
     fn flush(&mut self) -> Result<(), LogError> {

@@ -194,7 +194,7 @@ fn history(disk: &SimulatedDisk) -> Result<(), (u8, bool)> {
     }
     let kept: Vec<_> = read(&log).split_off(1);
     let write = |out: &mut Writer| kept.iter().try_for_each(|body| out.frame(body));
-    log.rewrite(log.end(), write).map_err(|_: LogError| (acknowledged, true))?;
+    let mut log = log.rewrite(log.end(), write).map_err(|_: LogError| (acknowledged, true))?;
     log.append(b"last").map_err(|_: LogError| (acknowledged, true))
 }
 
@@ -298,6 +298,70 @@ fn a_rewrite_without_room_leaves_the_log_as_it_was_and_nothing_beside_it() {
 }
 
 #[test]
+fn what_is_appended_after_a_rewrite_is_there_though_the_name_of_the_rewritten_log_could_not_be_synced() {
+    for times in 0..4 {
+        let disk = SimulatedDisk::new();
+        let mut log = create(&disk);
+        log.append(b"one").unwrap();
+        log.append(b"two").unwrap();
+        disk.fail(Operation::SyncDirectory, 0, times, std::io::ErrorKind::Other);
+        let rewritten = log.rewrite(log.end(), |out| out.frame(b"two"));
+        let mut log = rewritten.unwrap_or(log);
+        let mut refused = 0;
+        while log.append(b"three").is_err() {
+            refused += 1;
+            assert!(refused < 10);
+        }
+        let cuts = (0..40).map(|seed| disk.power_cut(seed));
+        for left in [disk.crash()].into_iter().chain(cuts) {
+            let found = open(&left).unwrap().unwrap();
+            assert_eq!(read(&found.log), [b"two".to_vec(), b"three".to_vec()], "{times}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_was_rewritten_takes_nothing_any_more() {
+    let disk = SimulatedDisk::new();
+    let mut log = create(&disk);
+    let mut rewritten = log.rewrite(log.end(), |out| out.frame(b"one")).unwrap();
+    assert!(log.append(b"lost").is_err());
+    rewritten.append(b"two").unwrap();
+    assert_eq!(read(&rewritten), [b"one".to_vec(), b"two".to_vec()]);
+}
+
+#[test]
+fn damage_is_put_aside_once_however_often_it_cannot_be_mended() {
+    let (mut whole, ends) = written();
+    whole[ends[1] as usize + 1] ^= 1;
+    let disk = holding(&whole);
+    let mend = || {
+        let Found { mut log, damage } = open(&disk).unwrap().unwrap();
+        assert_eq!(damage, [ends[1]..ends[2]]);
+        let mended = log.mend(&damage);
+        assert_eq!(read(&log).len(), 3);
+        mended
+    };
+    for spare in [0, 10, 1 << 20] {
+        disk.room(Some(disk.used() + spare));
+        mend().unwrap();
+        assert_eq!(names(&disk).len(), 1, "a full disk is no fuller by that: {:?}", names(&disk));
+    }
+    disk.room(None);
+    disk.fail(Operation::Sync, 1, 1, std::io::ErrorKind::Other);
+    assert!(mend().is_err());
+    assert_eq!(names(&disk).len(), 1, "what may not be whole is no copy: {:?}", names(&disk));
+    for _ in 0..3 {
+        disk.fail(Operation::Rename, 0, 1, std::io::ErrorKind::Other);
+        assert!(mend().is_err());
+        assert_eq!(names(&disk).len(), 2, "{:?}", names(&disk));
+    }
+    mend().unwrap();
+    assert_eq!(names(&disk).len(), 2, "{:?}", names(&disk));
+    assert!(open(&disk).unwrap().unwrap().damage.is_empty());
+}
+
+#[test]
 fn a_left_over_of_a_rewrite_is_deleted_when_the_log_is_opened() {
     let (whole, _) = written();
     let disk = holding(&whole);
@@ -316,7 +380,8 @@ fn a_copy_of_damaged_parts_is_whole_and_replaces_no_other_file() {
     let Found { log, .. } = open(&disk).unwrap().unwrap();
     let parts = [ends[0]..ends[1], ends[2]..ends[3]];
     let first = log.put_aside(&parts).unwrap();
-    assert_ne!(log.put_aside(&parts).unwrap(), first);
+    assert_eq!(log.put_aside(&parts).unwrap(), first, "it is such a copy already");
+    assert_ne!(log.put_aside(&parts[1..]).unwrap(), first);
     let aside = disk.open(&first, Opening::Read).unwrap();
     let mut found = vec![0; aside.len().unwrap() as usize];
     aside.read_at(&mut found, 0).unwrap();

@@ -345,12 +345,12 @@ impl SpanJournal {
     }
 }
 
-/// Whether two journals of a kind that stand at one place contradict each other. The place of a batch says where it begins. Two that
-/// end in different places of the block divide it otherwise, and both are right.
-pub fn contradict(kind: Kind, one: &[u8], other: &[u8]) -> bool {
+/// Whether two journals that stand at one place contradict each other. The place of a batch, and of joined batches, says where the first
+/// and the last of them begin. Two that end in different places of the block divide it otherwise, and both are right.
+pub fn contradict(one: &[u8], other: &[u8]) -> bool {
     let end = |journal| SpanJournal::decode(journal).map(|span| span.open_after);
-    match (kind, end(one), end(other)) {
-        (Kind::Batch, Some(one), Some(other)) => one == other,
+    match (end(one), end(other)) {
+        (Some(one), Some(other)) => one == other,
         _ => true,
     }
 }

@@ -80,6 +80,8 @@ struct Entry {
     may_begin: bool,
     /// The checkpoint of the block by which the chain shows its settlement, if it does.
     carrier: Option<Checkpoint>,
+    /// The one that the file names. Whoever begins with it believes that no later block is the first to show the settlement.
+    named: Checkpoint,
 }
 
 /// The snapshots in the data directory, in the order in which they were written.
@@ -94,9 +96,10 @@ impl Snapshots {
         let origin = dir.origin(pins);
         let begins = origin.exists().then(|| head(origin.path())).flatten().map(|head| head.checkpoint);
         let entry = |(checkpoint, path): &(Checkpoint, PathBuf)| {
-            let end_block = head(path)?.block.metadata.block_hash;
+            let head = head(path)?;
+            let (end_block, named) = (head.block.metadata.block_hash, head.carried_by());
             let may_begin = begins.is_none_or(|begins| *checkpoint > begins);
-            Some(Entry { path: path.clone(), end_block, may_begin, carrier: None })
+            Some(Entry { path: path.clone(), end_block, may_begin, carrier: None, named })
         };
         Self(kept.iter().rev().filter_map(entry).collect())
     }
@@ -132,10 +135,18 @@ impl Snapshots {
         self.0.extract_if(.., goes).map(|entry| entry.path).collect()
     }
 
-    /// The newest whose settlement is final. Neither it nor any below is one to begin with again.
+    /// Whether one was written of this block that names a lower carrier: it is to be written again.
+    fn is_outdated(&self, end_block: &BlockHash, carrier: Checkpoint) -> bool {
+        self.0.iter().any(|entry| entry.end_block == *end_block && entry.named < carrier)
+    }
+
+    /// The newest whose settlement is final. Neither it nor any below is one to begin with again. One that names a lower carrier than
+    /// the chain shows is none: the chain would refute it.
     fn begin(&mut self, finalized: Checkpoint) -> Option<PathBuf> {
-        let is_final =
-            |entry: &Entry| entry.may_begin && entry.carrier.is_some_and(|carrier| carrier <= finalized);
+        let is_final = |entry: &Entry| {
+            let carrier = entry.carrier.filter(|carrier| *carrier <= entry.named);
+            entry.may_begin && carrier.is_some_and(|carrier| carrier <= finalized)
+        };
         let at = self.0.iter().rposition(is_final)?;
         self.0[..=at].iter_mut().for_each(|entry| entry.may_begin = false);
         Some(self.0[at].path.clone())
@@ -203,10 +214,14 @@ impl Keeper {
         }
     }
 
-    /// Takes a position, if it is due and none is being written. Blocks up to `finalized` are final.
+    /// Takes a position, if it is due or was written with another carrier, and none is being written. Blocks up to `finalized` are
+    /// final.
     pub(crate) fn offer(&mut self, settled: &SettledPosition, finalized: Checkpoint) {
         let checkpoint = settled.position.checkpoint;
-        let is_due = checkpoint.0 >= self.due.load(Ordering::Relaxed);
+        let (end_block, carrier) =
+            (settled.settlement.end_block, Checkpoint(checkpoint.0.saturating_add(settled.carried_above)));
+        let is_due = checkpoint.0 >= self.due.load(Ordering::Relaxed)
+            || self.snapshots.is_outdated(&end_block, carrier);
         // Where one is being written, the next settlement brings another.
         if !is_due || self.is_writing.swap(true, Ordering::AcqRel) {
             return;
@@ -214,9 +229,10 @@ impl Keeper {
         let path = self.dir.snapshots().join(name(&self.pins, checkpoint));
         let too_many = self.snapshots.add(Entry {
             path: path.clone(),
-            end_block: settled.settlement.end_block,
+            end_block,
             may_begin: true,
-            carrier: Some(Checkpoint(checkpoint.0.saturating_add(settled.carried_above))),
+            carrier: Some(carrier),
+            named: carrier,
         });
         self.give(Work::Write { settled: Box::new(settled.clone()), path, too_many });
         if let Some(path) = self.snapshots.begin(finalized) {
@@ -437,7 +453,14 @@ mod tests {
     }
 
     fn entry(end: u64, carrier: Option<u64>) -> Entry {
-        Entry { path: file(end), end_block: hash(end), may_begin: true, carrier: carrier.map(Checkpoint) }
+        let named = Checkpoint(carrier.unwrap_or(end + 3));
+        Entry {
+            path: file(end),
+            end_block: hash(end),
+            may_begin: true,
+            carrier: carrier.map(Checkpoint),
+            named,
+        }
     }
 
     #[test]
@@ -457,6 +480,21 @@ mod tests {
         assert_eq!(snapshots.follow(&event(&[], vec![], 30)), None);
         assert_eq!(snapshots.follow(&event(&[4], vec![block(4, &[3])], 3)), None, "by another block");
         assert_eq!(snapshots.follow(&event(&[], vec![], 4)), Some(file(3)));
+    }
+
+    #[test]
+    fn a_snapshot_that_names_a_lower_carrier_than_the_chain_shows_is_no_beginning_until_it_is_written_again()
+    {
+        let mut snapshots = Snapshots::default();
+        snapshots.add(entry(3, Some(5)));
+        let empty = |from: u64, to| (from..to).map(|height| block(height, &[]));
+        let higher = empty(5, 9).chain([block(9, &[3])]).collect();
+        assert_eq!(snapshots.follow(&event(&[6, 5], higher, 3)), None);
+        assert_eq!(snapshots.follow(&event(&[], vec![], 20)), None);
+        assert!(snapshots.is_outdated(&hash(3), Checkpoint(9)));
+        snapshots.add(entry(3, Some(9)));
+        assert!(!snapshots.is_outdated(&hash(3), Checkpoint(9)));
+        assert_eq!(snapshots.begin(Checkpoint(20)), Some(file(3)));
     }
 
     #[test]

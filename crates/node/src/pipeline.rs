@@ -231,8 +231,12 @@ pub struct Pipeline {
     lost: u64,
     pins: PinsDigest,
     demand_max: usize,
-    /// The last settled checkpoint that was offered to be kept.
-    offered: Checkpoint,
+    /// The last bundle of which no statement contradicts another at its place.
+    undisputed: Option<StatementId>,
+    /// The last settled checkpoint that was offered to be kept, and that of the block that carried the settlement.
+    offered: (Checkpoint, Checkpoint),
+    /// The last one of which it was said that no chain can be followed from it, nor from any since.
+    unkept: Checkpoint,
     /// Whether the chain is followed no further.
     is_abandoned: bool,
 }
@@ -299,7 +303,9 @@ impl Pipeline {
             lost: 0,
             pins,
             demand_max,
-            offered: Checkpoint(0),
+            undisputed: None,
+            offered: (Checkpoint(0), Checkpoint(0)),
+            unkept: Checkpoint(0),
             is_abandoned: false,
         };
         // What a snapshot names is owed from the beginning, and the chain may change no debt for long.
@@ -527,16 +533,31 @@ impl Pipeline {
         }
         // A chain cannot be followed from every block. Somebody may have anchored a settlement in an empty one, of which nothing is
         // kept, and a block below the prune floor is in memory no more. Then an earlier settlement is offered, or the next.
-        let mut settled = self.planner.settled_by(finalized.max(Checkpoint(deep)));
+        let deep = finalized.max(Checkpoint(deep));
+        let newest = self.planner.settled_by(deep).next().map(|(.., end)| end);
+        let mut settled = self.planner.settled_by(deep);
         let found = settled.find_map(|(settlement, carrier, end)| {
             let position = self.scheduler.beginning(&settlement.end_block)?;
             Some((position, settlement, carrier, end))
         });
-        let Some((position, settlement, carrier, end)) = found.filter(|(.., end)| *end > self.offered) else {
+        // After a reorg another block may carry the settlement, and what was kept names the one before.
+        let (offered, carried) = self.offered;
+        let is_new = |carrier, end| end > offered || end == offered && carrier != carried;
+        let found = found.filter(|(.., carrier, end)| is_new(*carrier, *end));
+        let Some((position, settlement, carrier, end)) = found else {
+            let first = self.first.as_ref().map_or(Checkpoint(0), |first| first.checkpoint);
+            let said = self.unkept.max(offered).max(first);
+            if let Some(newest) = newest.filter(|newest| newest.0 > said.0.saturating_add(SETTLED_DEPTH)) {
+                self.unkept = newest;
+                tracing::warn!(
+                    "no snapshot can be written: every settlement from checkpoint {offered} to {newest} ends in an empty block that no \
+                     chain can be followed from; until one does not, event log and records grow"
+                );
+            }
             return;
         };
         let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
-        self.offered = end;
+        self.offered = (end, carrier);
         let unpaid = self.debts.unpaid(end);
         let settled = SettledPosition { position, settlement, carried_above, unpaid };
         context.executor.settled(settled, finalized);
@@ -920,6 +941,18 @@ impl Pipeline {
             self.lose(order.id, context);
             return Ok(());
         };
+        if self.undisputed != Some(order.id) {
+            // What an earlier process proved is not asked for below a stored aggregate, so its alarm is raised again here.
+            let places: Vec<_> = wanted.orders().iter().map(|order| (order.coordinate, order.id)).collect();
+            let Some(outcome) = self.ask(context, |store| store.add_coordinates(&places))? else {
+                return Ok(());
+            };
+            if outcome.diverged > 0 {
+                self.tell(&PipelineEvent::Diverged(order.id), context);
+                return Ok(());
+            }
+            self.undisputed = Some(order.id);
+        }
         let (start, anchor, journal) = (bundle.blocks.start, bundle.blocks.anchor, bundle.journal);
         let exits = self.scheduler.exits(&bundle.blocks.blocks)?;
         let Some(settler) = &mut self.settler else { return Ok(()) };

@@ -124,6 +124,13 @@ pub struct WantedBundle {
     planned: Arc<PlannedOrder>,
 }
 
+impl WantedBundle {
+    /// The order, and all orders below it.
+    pub fn orders(&self) -> Vec<Arc<Order>> {
+        self.planned.orders(|_| true)
+    }
+}
+
 /// A closed bundle of the window.
 #[derive(Clone)]
 struct ClosedBundle {

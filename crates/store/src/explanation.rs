@@ -54,18 +54,18 @@ pub fn place_of(at: &Coordinate) -> String {
 
 /// Whether some of the statements that are used at one place [contradict](journal::contradict) each other.
 pub fn diverge(store: &dyn ReceiptStore, ids: &[StatementId]) -> Result<bool, StoreError> {
-    let mut journals: Vec<(Kind, Vec<u8>)> = vec![];
+    let mut journals: Vec<Vec<u8>> = vec![];
     for id in ids.iter().filter(|_| ids.len() > 1) {
-        let Some(EntryDetails { summary, receipt: Ok(receipt), .. }) = store.show(id)? else {
+        let Some(EntryDetails { receipt: Ok(receipt), .. }) = store.show(id)? else {
             return Ok(true);
         };
-        journals.push((summary.kind, receipt.claim.journal));
+        journals.push(receipt.claim.journal);
     }
     let pairs = journals
         .iter()
         .enumerate()
         .flat_map(|(at, one)| journals[at + 1..].iter().map(move |other| (one, other)));
-    Ok(pairs.into_iter().any(|((kind, one), (_, other))| journal::contradict(*kind, one, other)))
+    Ok(pairs.into_iter().any(|(one, other)| journal::contradict(one, other)))
 }
 
 /// Explains a coordinate.

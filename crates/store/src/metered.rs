@@ -70,7 +70,7 @@ impl Counters {
         self.verifications.fetch_add(1, Relaxed);
     }
 
-    /// Counts the divergences of newly added coordinates.
+    /// Counts the divergences of coordinates that were added, or added again.
     pub(crate) fn coordinates_added(&self, coordinates: &CoordinateOutcome) {
         self.divergences.fetch_add(coordinates.diverged, Relaxed);
     }

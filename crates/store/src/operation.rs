@@ -9,7 +9,7 @@ use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::journal;
 use reprise_model::receipt::VerifiedMark;
-use reprise_model::statement::{Kind, StatementId};
+use reprise_model::statement::StatementId;
 
 use crate::engine::{self, Table};
 use crate::envelope::Envelope;
@@ -92,10 +92,7 @@ fn add_coordinate(
     }
     let key = record::place_key(coordinate, id);
     let known = engine::undamaged(staging.get(Table::Coordinates, &key))?;
-    if known.is_some_and(|known| Placed::read(&known) >= placed) {
-        outcome.known += 1;
-        return Ok(());
-    }
+    // Also where it is known: the alarm of an earlier process is nowhere but here.
     let others = match placed {
         Placed::Used => engine::undamaged(staging.keys(Table::Coordinates, &coordinate.key(), SCAN_LEN))?,
         Placed::Reported => vec![],
@@ -104,7 +101,7 @@ fn add_coordinate(
         let of = engine::undamaged(staging.get(Table::Coordinates, other))?;
         if of.is_some_and(|of| Placed::read(&of) == Placed::Used)
             && let Some((_, other)) = record::read_place_key(other)
-            && contradict(staging, coordinate.position.kind(), id, &other)?
+            && contradict(staging, id, &other)?
         {
             outcome.diverged += 1;
             tracing::error!(
@@ -114,6 +111,10 @@ fn add_coordinate(
             );
         }
     }
+    if known.is_some_and(|known| Placed::read(&known) >= placed) {
+        outcome.known += 1;
+        return Ok(());
+    }
     outcome.added += 1;
     staging.set(Table::Coordinates, key, placed.bytes());
     staging.set(Table::Backrefs, record::backref_key(coordinate, id), Vec::new());
@@ -122,18 +123,13 @@ fn add_coordinate(
 
 /// Whether two statements that are used at one place cannot both be right: see [`journal::contradict`]. So it is where one's receipt
 /// cannot be read.
-fn contradict(
-    staging: &Staging<'_>,
-    kind: Kind,
-    one: &StatementId,
-    other: &StatementId,
-) -> Result<bool, StoreError> {
+fn contradict(staging: &Staging<'_>, one: &StatementId, other: &StatementId) -> Result<bool, StoreError> {
     let journal = |id: &StatementId| -> Result<Option<Vec<u8>>, StoreError> {
         let bytes = engine::undamaged(staging.get(Table::Receipts, &id.0))?;
         Ok(bytes.and_then(|bytes| Some(Envelope::decode(&bytes).ok()?.receipt.claim.journal)))
     };
     Ok(match (journal(one)?, journal(other)?) {
-        (Some(one), Some(other)) => journal::contradict(kind, &one, &other),
+        (Some(one), Some(other)) => journal::contradict(&one, &other),
         _ => true,
     })
 }

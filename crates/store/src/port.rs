@@ -221,7 +221,7 @@ pub struct CoordinateOutcome {
     pub below_floor: u64,
     /// Left out, their statement not being stored.
     pub not_stored: u64,
-    /// Newly recorded beside another statement at the same coordinate that contradicts it: a divergence.
+    /// Used beside another statement at the same coordinate that contradicts it, newly recorded or not: a divergence.
     pub diverged: u64,
 }
 

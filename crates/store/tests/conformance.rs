@@ -1,6 +1,6 @@
 //! The contract of the port, run by every implementation.
 
-use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{Digest, PinsDigest};
 use reprise_model::journal::{Journal, SpanJournal, Transition};
 use reprise_model::profile::SealKind;
@@ -59,6 +59,7 @@ contract! {
     a_coordinate_of_another_kind_or_program_is_refused
     two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible
     two_divisions_of_a_block_into_batches_are_no_divergence
+    a_divergence_is_seen_again_where_both_are_known
     what_an_archive_reports_of_a_place_is_no_divergence
     one_statement_on_two_forks_is_no_divergence
     pruning_touches_no_neighbour
@@ -167,8 +168,8 @@ fn two_statements_at_one_coordinate_are_a_divergence_and_both_stay_visible(store
     assert_eq!(store.stats().unwrap().count(), 0);
 }
 
-/// A batch of a block at one place: where it ends there, and the root that it leaves.
-fn batch(end: u8, root: u8) -> NewEntry {
+/// A batch of a block at one place, or joined batches whose last one begins there: where it ends there, and the root that it leaves.
+fn span(kind: Kind, end: u8, root: u8) -> NewEntry {
     let transition = Transition {
         pins: PINS,
         root_before: Digest::ZERO,
@@ -182,18 +183,35 @@ fn batch(end: u8, root: u8) -> NewEntry {
     let statement = hashed().statement(&claim);
     let receipt =
         Receipt { statement, seal: seal(&statement.claim, 300), claim, seal_kind: SealKind::Succinct };
-    NewEntry { receipt: Verified::check(receipt, &AcceptsAll).unwrap(), ..entry(1, &[at(5, 1)]) }
+    let receipt = Verified::check(receipt, &AcceptsAll).unwrap();
+    NewEntry { receipt, kind, ..entry(1, &[span_at(kind)]) }
+}
+
+fn span_at(kind: Kind) -> Coordinate {
+    let join = Position::Join { start: Checkpoint(4), first: 1, last: 2, height: 1 };
+    Coordinate { position: if kind == Kind::Batch { at(5, 1).position } else { join }, ..at(5, 1) }
 }
 
 fn two_divisions_of_a_block_into_batches_are_no_divergence(store: &dyn ReceiptStore) {
-    store.put(batch(1, 1)).unwrap();
-    assert_eq!(store.put(batch(2, 2)).unwrap().coordinates.diverged, 0, "it ends elsewhere");
-    let used = || store.at(&at(5, 1)).unwrap();
-    assert_eq!(used().len(), 2);
-    assert!(!diverge(store, &used()).unwrap());
-    assert_eq!(store.put(batch(2, 3)).unwrap().coordinates.diverged, 1, "it ends there, in another state");
-    assert!(diverge(store, &used()).unwrap());
-    assert_eq!(store.stats().unwrap().divergences, 1);
+    for (kind, root) in [(Kind::Batch, 1), (Kind::Aggregate, 11)] {
+        let put = |end, root| store.put(span(kind, end, root)).unwrap().coordinates.diverged;
+        let used = || store.at(&span_at(kind)).unwrap();
+        assert_eq!((put(1, root), put(2, root + 1)), (0, 0), "it ends elsewhere");
+        assert_eq!(used().len(), 2);
+        assert!(!diverge(store, &used()).unwrap());
+        assert_eq!(put(2, root + 2), 1, "it ends there, in another state");
+        assert!(diverge(store, &used()).unwrap());
+    }
+    assert_eq!(store.stats().unwrap().divergences, 2);
+}
+
+fn a_divergence_is_seen_again_where_both_are_known(store: &dyn ReceiptStore) {
+    store.put(entry(1, &[at(5, 1)])).unwrap();
+    store.put(entry(2, &[at(5, 1)])).unwrap();
+    let outcome = store.add_coordinates(&[(at(5, 1), id(1))]).unwrap();
+    assert_eq!((outcome.known, outcome.diverged), (1, 1));
+    let outcome = store.put(entry(2, &[at(5, 1)])).unwrap().coordinates;
+    assert_eq!((outcome.known, outcome.diverged), (1, 1));
 }
 
 fn what_an_archive_reports_of_a_place_is_no_divergence(store: &dyn ReceiptStore) {

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reprise_ledger::Ledger;
+use reprise_model::digest::Digest;
 use reprise_model::hash::Blake3;
+use reprise_model::journal::{Journal, SpanJournal};
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
-use reprise_model::statement::{Kind, StatementId};
+use reprise_model::statement::{ClaimScheme, Kind, StatementId};
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
 use reprise_node::pipeline::RunError;
@@ -300,6 +302,46 @@ fn a_bad_assumption_under_a_right_checksum_and_mark_is_found_quarantined_and_pro
         assert_eq!(report.settled_checkpoint, untouched.settled_checkpoint);
         assert_eq!(report.health, Health::default());
         assert_all_valid(&home);
+    }
+}
+
+/// Counts what is submitted.
+#[derive(Default)]
+struct Submissions(u32);
+
+impl Observer for Submissions {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        self.0 += u32::from(matches!(event, PipelineEvent::Submitted(_)));
+    }
+}
+
+#[test]
+fn two_statements_that_contradict_each_other_at_a_place_stop_settling_in_the_next_process_too() {
+    let other = Home::new();
+    other.run();
+    let store = other.store();
+    let batches = store.list(&Filter { kind: Some(Kind::Batch), ..Filter::default() }).unwrap();
+    let batch = batches.into_iter().min_by_key(|batch| batch.coordinates[0].checkpoint).unwrap();
+    let mut receipt = store.show(&batch.id).unwrap().unwrap().receipt.unwrap();
+    let mut journal = SpanJournal::decode(&receipt.claim.journal).unwrap();
+    journal.transition.root_after = Digest([7; 32]);
+    receipt.claim.journal = journal.bytes();
+
+    let home = Home::new();
+    receipt.statement = home.open().0.statement(&receipt.claim);
+    let receipt = Verified::check(receipt, &Gullible).unwrap();
+    let path = home.path().join("receipts");
+    let store = Store::open(&path, Arc::new(Gullible), Options::default()).unwrap();
+    let (provenance, coordinates) = (batch.provenance, batch.coordinates);
+    store.put(NewEntry { receipt, kind: Kind::Batch, provenance, coordinates }).unwrap();
+    drop(store);
+    for is_first in [true, false] {
+        let mut submitted = Submissions::default();
+        let ended = home.try_run(dev::flip(), &never(), &mut submitted).unwrap();
+        assert_eq!(ended.report.prove_calls > 0, is_first, "all of it is stored");
+        assert_eq!((submitted.0, ended.report.settlements), (0, 0), "{is_first}");
+        assert!(ended.violations.iter().any(|it| it.promise == "a coordinate holds one statement"));
+        assert_eq!(ended.report.health.level(), Level::Red);
     }
 }
 

@@ -26,13 +26,13 @@ use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Level, Reason};
 use reprise_node::keeper;
 use reprise_node::l1::{L1, L1Error, OpenL1, OverlaySink};
-use reprise_node::pipeline::{RunError, RunOutcome};
+use reprise_node::pipeline::{RunError, RunOutcome, SETTLED_DEPTH};
 use reprise_node::settled::{SettledError, of_dir};
 use reprise_node::wire::{self, Deployment, WireError};
 use reprise_planner::planner::{Refuted, Retention};
 use reprise_prover::mock::MockBackend;
 use reprise_scheduler::record::RecordLog;
-use reprise_scheduler::snapshot::{self, Snapshot, SnapshotError};
+use reprise_scheduler::snapshot::{self, Head, Snapshot, SnapshotError};
 use reprise_settler::Sink;
 use reprise_store::port::Filter;
 
@@ -61,7 +61,29 @@ struct World {
     todo: VecDeque<Vec<LaneTransaction>>,
     /// Until when it does not end.
     holds: Option<Held>,
+    /// How the first settlement is carried higher, once there is nothing else to do.
+    reorg: Option<(u64, u64)>,
     nonces: u64,
+}
+
+impl World {
+    /// Reorganises the first block that carries a settlement: a block that lies so much higher carries it, below so many others.
+    fn carry_higher(&mut self, (by, above): (u64, u64)) -> SourceEvent {
+        let carrier = self.blocks.iter().position(|block| !block.settlements.is_empty()).unwrap();
+        let orphaned = self.blocks.split_off(carrier);
+        let removed = orphaned.iter().rev().map(|block| block.metadata.block_hash).collect();
+        let mut settlements: Vec<_> = orphaned.into_iter().flat_map(|block| block.settlements).collect();
+        for height in 0..=by + above {
+            let parent = self.blocks.last().unwrap().metadata.block_hash;
+            let hash = self.chain.mine(parent, 1, vec![]);
+            let mut block = self.chain.block(&hash).unwrap().clone();
+            if height == by {
+                block.settlements = std::mem::take(&mut settlements);
+            }
+            self.blocks.push(block);
+        }
+        SourceEvent { removed, added: self.blocks[carrier..].to_vec() }
+    }
 }
 
 impl Shared {
@@ -73,6 +95,7 @@ impl Shared {
             blocks,
             todo: VecDeque::new(),
             holds: None,
+            reorg: None,
             nonces: 0,
         })))
     }
@@ -173,6 +196,13 @@ impl ChainSource for Blocks {
         if self.next == world.blocks.len() {
             if !progress.proved {
                 return Ok(Poll::Pending);
+            }
+            if world.todo.is_empty()
+                && let Some(higher) = world.reorg.take()
+            {
+                let event = world.carry_higher(higher);
+                self.next = world.blocks.len();
+                return Ok(Poll::Event(event));
             }
             let accepted = match world.todo.pop_front() {
                 Some(accepted) => accepted,
@@ -559,6 +589,35 @@ fn a_node_begins_with_its_own_newest_snapshot_and_nothing_below_it_stays_on_the_
     let (event_log, origin) = wire::event_log_in(&dir, &shared.deployment(&home)).unwrap().unwrap();
     assert_eq!((&event_log.head().root, origin.position.checkpoint), (&head.block, head.checkpoint));
     assert!(std::fs::metadata(event_log.path()).unwrap().len() < before / 2);
+}
+
+#[test]
+fn a_settlement_that_a_reorg_has_carried_higher_is_named_there_by_the_snapshot_that_a_node_begins_with() {
+    let head = |path: &Path| snapshot::open(path).unwrap().head().clone();
+    let higher = (300, SETTLED_DEPTH + 300);
+    let mut begins = vec![];
+    for in_one_process in [false, true] {
+        let (shared, mut home) = (Shared::new(), home());
+        home.finality_depth = SETTLED_DEPTH + 200;
+        shared.busy(2);
+        shared.0.lock().unwrap().todo.extend((0..SETTLED_DEPTH + 100).map(|_| vec![]));
+        shared.0.lock().unwrap().reorg = in_one_process.then_some(higher);
+        assert_eq!(shared.run(&home).report.settlements, 1);
+        if !in_one_process {
+            let before = head(&shared.newest(&home));
+            assert!(!origin_of(&shared, &home).exists(), "it is not final");
+            shared.0.lock().unwrap().carry_higher(higher);
+            shared.run(&home);
+            assert_eq!(
+                head(&shared.newest(&home)),
+                Head { carried_above: before.carried_above + 300, ..before },
+                "what is given to others names it"
+            );
+        }
+        assert_eq!(shared.run(&home).report.executed, 0);
+        begins.push(head(origin_of(&shared, &home).path()));
+        assert!(begins[0].carried_above > 300 && begins.last() == begins.first(), "{begins:?}");
+    }
 }
 
 #[test]
