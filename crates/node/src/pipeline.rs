@@ -96,7 +96,9 @@ pub enum RunError {
     #[error("cannot start a thread to replace one that hangs: {0}")]
     Thread(#[source] io::Error),
     /// A thread ended unexpectedly.
-    #[error("a thread that looks receipts up, proves or writes ended early: the log above says why")]
+    #[error(
+        "a thread that looks receipts up, proves or writes snapshots ended early: its panic's message is in the log"
+    )]
     ThreadGone,
 }
 

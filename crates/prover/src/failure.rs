@@ -6,7 +6,7 @@
 //! | the proof does not verify | expensive | its assumptions are verified, then again; counted against the device |
 //! | the program disagrees or refuses | expensive | its assumptions are verified; if all are good, given up |
 //! | an assumption is lost | cheap | that one is proved again, then this |
-//! | the store cannot be written or read just now | cheap | again, after a wait |
+//! | the store panicked, or cannot be written or read just now | cheap | again, after a wait |
 //! | the disk is full | none | again, after a wait, without a limit |
 //! | cancelled | none | again if it is wanted; otherwise the job is removed |
 //! | quarantined by an earlier process | none | given up |
@@ -185,13 +185,13 @@ impl Failure {
                 Response::Reprove(*assumption)
             }
             Self::AssumptionLost { .. } => Response::GiveUp,
-            Self::Store(error) if !error.is_transient() => Response::GiveUp,
             Self::Store(error) if error.is_full() => Response::Retry,
-            Self::Store(_)
+            Self::Store(StoreError::Io { .. } | StoreError::Panicked)
             | Self::Prove(_)
             | Self::Invalid(_)
             | Self::Panic { .. }
             | Self::TimedOut { .. } => retry,
+            Self::Store(_) => Response::GiveUp,
             Self::Cancelled { .. } => Response::Retry,
             Self::Quarantined { .. } => Response::GiveUp,
         }

@@ -444,8 +444,8 @@ pub enum StoreError {
     /// A completion asked the store to wait for its own writer, or found the queue full.
     #[error("a callback of the receipt store waits for the store itself: move that work to another thread")]
     Reentrant,
-    /// Code of the store or its engine panicked. Nothing of the write under way is stored.
-    #[error("the receipt store panicked at this write: the panic's own message is in the log")]
+    /// Code of the store or its engine panicked. Nothing of a write under way is stored.
+    #[error("the receipt store panicked: the panic's own message is in the log")]
     Panicked,
     /// The claim asked for is not the statement's.
     #[error("{statement}: the claim that was asked for is not the claim of this statement")]

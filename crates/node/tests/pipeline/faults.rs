@@ -482,3 +482,41 @@ fn a_full_disk_pauses_the_run_with_a_reason_and_it_goes_on_when_there_is_room() 
         }
     }
 }
+
+#[test]
+fn a_panic_at_a_look_up_fails_that_look_up_and_the_run_goes_on() {
+    let home = home(MockConfig::default(), |engine| engine);
+    let (backend, store) = home.open();
+    let store = Arc::new(FaultyStore::new(store));
+    let node = home.try_wire_over(dev::flip(), &backend, store.clone()).unwrap();
+    store.panic_at_next_read(Box::new("injected"));
+    let mut heard = Healths::default();
+    let ended = node.run(&never(), &mut heard).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    let said = |health: &Health| health.to_string().contains("panicked");
+    assert!(heard.0.iter().any(said), "{:?}", heard.0);
+    assert_eq!((ended.report.attempts_failed, &ended.report.health), (1, &Health::default()));
+    assert_eq!(ended.report.prove_calls, ended.report.proved.total());
+}
+
+/// A panic that panics again where it is dropped: whoever catches it ends all the same.
+struct PanicsTwice;
+
+impl Drop for PanicsTwice {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("injected"));
+    }
+}
+
+#[test]
+fn a_thread_that_looks_receipts_up_and_ends_all_the_same_ends_the_run() {
+    let mut home = home(MockConfig::default(), |engine| engine);
+    // The look-up that is lost is never answered.
+    home.tuning.shutdown_grace = Duration::ZERO;
+    let (backend, store) = home.open();
+    let store = Arc::new(FaultyStore::new(store));
+    let node = home.try_wire_over(dev::flip(), &backend, store.clone()).unwrap();
+    store.panic_at_next_read(Box::new(PanicsTwice));
+    let ended = node.run(&never(), &mut NoopObserver);
+    assert!(matches!(ended, Err(RunError::ThreadGone)), "{ended:?}");
+}

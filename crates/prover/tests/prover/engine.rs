@@ -778,6 +778,19 @@ fn a_proof_is_not_made_again_because_a_write_failed() {
     assert!(matches!(done.as_slice(), [Effect::Publish(_)]));
 }
 
+#[test]
+fn a_store_that_panics_is_asked_again_as_often_as_the_budget_says() {
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
+    let mut engine = DemandDriver::new(1, policy());
+    engine.want(vec![one.clone()]);
+    for _ in 1..policy().budget.cheap {
+        let again = engine.lookup_failed(one.id, StoreError::Panicked.into());
+        assert!(matches!(again.as_slice(), [Effect::LookUp(_)]), "{again:?}");
+    }
+    engine.lookup_failed(one.id, StoreError::Panicked.into());
+    assert!(matches!(engine.failures(), [(id, _)] if *id == one.id));
+}
+
 /// Seconds, as the engine's time.
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
