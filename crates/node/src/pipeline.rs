@@ -454,7 +454,11 @@ impl Pipeline {
             Ok(blocks) => blocks,
             Err(SchedulerError::Record(error)) => {
                 self.deferred.view = Some(event);
-                return Ok(self.deferred.failed(error, context.executor.now(), self.engine.policy())?);
+                return Ok(self.deferred.failed(
+                    error,
+                    context.executor.now(),
+                    &self.engine.policy().backoff,
+                )?);
             }
             Err(error) => return Err(error.into()),
         };
@@ -891,7 +895,7 @@ impl Pipeline {
                 Ok(Some(answer))
             }
             Err(error) => {
-                self.deferred.failed(error, context.executor.now(), self.engine.policy())?;
+                self.deferred.failed(error, context.executor.now(), &self.engine.policy().backoff)?;
                 Ok(None)
             }
         }

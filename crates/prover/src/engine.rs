@@ -23,6 +23,7 @@
 //!   or asked to end ([`Orphans`]).
 //! * While the store fails a look-up or a write, that is tried again after a wait, and no proof is begun.
 //! * A failed or cancelled attempt is never recorded as a result.
+//! * What was given up, and is neither wanted nor dormant any more, is let go. Should it be wanted again, it is given up again.
 //! * A statement during whose proof the process ended several times is proved alone: it begins while no other proof runs,
 //!   and none begins beside it.
 //!
@@ -135,7 +136,7 @@ pub struct Engine {
     removed_unserved: u64,
     /// How often each statement has failed that is not stored since.
     failed: HashMap<StatementId, FailureCounts>,
-    /// The statements that earlier processes gave up, with the reasons.
+    /// The statements that earlier processes gave up, or this one and nobody wanted any more, with the reasons.
     quarantined: HashMap<StatementId, String>,
     /// Statements whose last attempt was written off as hung, or did not verify.
     failing: BTreeMap<StatementId, Failure>,
@@ -240,9 +241,10 @@ impl Engine {
         let demand: BTreeMap<_, _> = demand.collect();
         let dormant: BTreeSet<_> = self.dormant.iter().collect();
         let devices = self.devices.fingerprint(self.now);
+        let quarantined: BTreeSet<_> = self.quarantined.keys().collect();
         let known: BTreeMap<_, _> = self.known.iter().collect();
         let failed: BTreeMap<_, _> = self.failed.iter().filter(|(_, counts)| counts.total() > 0).collect();
-        (jobs, failed, known, demand, dormant, devices, self.stopping)
+        (jobs, failed, known, demand, dormant, devices, quarantined, self.stopping)
     }
 
     /// Whether the indexes are what they would be if they were computed anew. For tests.
@@ -411,7 +413,7 @@ impl Engine {
     }
 
     /// How much of everything it holds.
-    pub fn holds(&self) -> [(&'static str, usize); 7] {
+    pub fn holds(&self) -> [(&'static str, usize); 8] {
         [
             ("jobs", self.jobs.len()),
             ("known receipts", self.known.len()),
@@ -420,6 +422,7 @@ impl Engine {
             ("wanted ever", self.wanted.len()),
             ("served ever", self.served.len()),
             ("failed", self.failed.len()),
+            ("quarantined", self.quarantined.len()),
         ]
     }
 
@@ -487,8 +490,8 @@ impl Engine {
         }
     }
 
-    /// Removes a queued job that is unwanted or that there is no room for, unless it is dormant. Records since when a
-    /// running proof is unwanted, and says where it is wanted if that has changed.
+    /// Removes a queued job that there is no room for, and what waits or was given up and is neither wanted nor dormant. Records
+    /// since when a running proof is unwanted, and says where it is wanted if that has changed.
     fn review(&mut self, id: &StatementId) -> Option<Effect> {
         let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
         if refused {
@@ -496,8 +499,11 @@ impl Engine {
         }
         let (now, is_dormant) = (self.now, !wanted && self.dormant.contains(id));
         let foremost = self.foremost(id).map(|order| order.coordinate);
+        if !wanted && !is_dormant {
+            self.let_go(id);
+        }
         match &mut self.jobs.get_mut(id)?.phase {
-            Phase::Queued if refused || !wanted && !is_dormant => {
+            Phase::Queued if refused => {
                 self.remove(id);
                 None
             }
@@ -509,6 +515,22 @@ impl Engine {
             }
             _ => None,
         }
+    }
+
+    /// Nobody wants the statement any more. Unless it is at work, its job and its failures go, and health with them.
+    fn let_go(&mut self, id: &StatementId) {
+        match self.jobs.get(id).map(|job| &job.phase) {
+            Some(Phase::GivenUp) => {
+                if let Some(at) = self.failures.iter().position(|(failed, _)| failed == id) {
+                    let (_, failure) = self.failures.remove(at);
+                    self.quarantined.entry(*id).or_insert_with(|| failure.to_string());
+                }
+            }
+            Some(Phase::Queued) | None => {}
+            Some(_) => return,
+        }
+        self.failing.remove(id);
+        self.remove(id);
     }
 
     /// Requests those of these statements that are not requested yet and not refused, the most urgent first.
@@ -747,14 +769,19 @@ impl Engine {
         demanded.for_each(|demanded| demanded.requested = false);
     }
 
-    /// Removes what is known of statements that only final blocks use. One that is wanted or has a job stays.
+    /// Removes what is known of statements that only final blocks use. One that is wanted or at work stays.
     pub fn remove_statements(&mut self, statements: impl IntoIterator<Item = StatementId>) {
         for id in statements {
-            if self.is_wanted(&id) || self.jobs.contains_key(&id) {
+            if self.is_wanted(&id) {
+                continue;
+            }
+            self.let_go(&id);
+            if self.jobs.contains_key(&id) {
                 continue;
             }
             self.set_known(id, None);
-            self.failing.remove(&id);
+            self.failed.remove(&id);
+            self.quarantined.remove(&id);
             let served = self.served.remove(&id);
             self.removed_unserved += u64::from(self.wanted.remove(&id) && !served);
         }

@@ -479,10 +479,4 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. })
     }
-
-    /// Whether the disk is full: writes succeed again as soon as there is room.
-    pub fn is_full(&self) -> bool {
-        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        matches!(self, Self::Io { source, .. } if full(source.kind()))
-    }
 }

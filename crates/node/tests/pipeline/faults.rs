@@ -1,10 +1,13 @@
 //! Faults while proving: the run ends in the same state within the budget, or with red health and a reason.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
@@ -19,8 +22,11 @@ use reprise_prover::failure::Failure;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
 use reprise_prover::wrapped::{Wrapped, Wrapper};
+use reprise_store::disk::DiskEngine;
 use reprise_store::faulty::FaultyStore;
+use reprise_store::medium::Medium;
 use reprise_store::port::{Filter, Lookup, NewEntry};
+use reprise_store::simulated::{Operation, SimulatedDisk};
 use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::dev;
@@ -519,4 +525,30 @@ fn a_thread_that_looks_receipts_up_and_ends_all_the_same_ends_the_run() {
     store.panic_at_next_read(Box::new(PanicsTwice));
     let ended = node.run(&never(), &mut NoopObserver);
     assert!(matches!(ended, Err(RunError::ThreadGone)), "{ended:?}");
+}
+
+#[test]
+fn a_disk_that_fails_for_longer_than_any_budget_and_is_mended_ends_no_run_and_costs_no_proof() {
+    let clean = Home::new().try_run(dev::flip(), &never(), &mut NoopObserver).unwrap().report;
+    for begins in (10..100).step_by(30) {
+        let home = home(MockConfig::default(), |engine| engine);
+        let disk = SimulatedDisk::new();
+        disk.make_directory(Path::new("/node")).unwrap();
+        let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/node")).unwrap();
+        let backend = Arc::new(MockBackend::new(home.mock.clone(), Arc::new(Blake3), Arc::new(Ledger)));
+        let engine =
+            DiskEngine::open_on(Arc::new(disk.clone()), Path::new("/node/receipts"), 1 << 20).unwrap();
+        let store = Arc::new(Store::on(engine, backend.clone(), Options::default()).unwrap());
+        let node = home.try_wire_in(dir, dev::flip(), &backend, store).unwrap();
+        // More often than a statement may fail at no cost.
+        disk.fail(Operation::Write, begins, 40, ErrorKind::Other);
+        let mut heard = Healths::default();
+        let ended = node.run(&never(), &mut heard).unwrap();
+        assert_eq!(ended.violations, vec![], "{begins}");
+        assert_sums(&ended.report);
+        let waits = |health: &Health| matches!(health.reasons(), [Reason::Disk { .. }, ..]);
+        assert!(heard.0.iter().any(waits), "{begins}: {:?}", heard.0);
+        assert_eq!(ended.report.prove_calls, ended.report.proved.total(), "{begins}");
+        assert_eq!((&ended.report.state_root, ended.report.proved), (&clean.state_root, clean.proved));
+    }
 }
