@@ -98,8 +98,16 @@ impl Executor for Threads {
         self.workers.cancel(id);
     }
 
+    fn has_ended(&self, id: &StatementId) -> bool {
+        self.workers.has_ended(id)
+    }
+
     fn write_off(&mut self, id: &StatementId) -> io::Result<()> {
         self.workers.write_off(id)
+    }
+
+    fn deserted(&self) -> Vec<usize> {
+        self.workers.deserted()
     }
 
     fn store(&mut self, order: Arc<Order>, entry: NewEntry) {

@@ -145,8 +145,18 @@ pub trait Executor {
     /// Ask the attempt at a statement to end. Its answer still comes.
     fn cancel(&mut self, id: &StatementId);
 
+    /// Whether the attempt at a statement has ended, and its answer is on the way.
+    fn has_ended(&self, _id: &StatementId) -> bool {
+        false
+    }
+
     /// Abandon the attempt at a statement, because it hangs. Its thread is replaced, and no answer is waited for.
     fn write_off(&mut self, id: &StatementId) -> io::Result<()>;
+
+    /// The devices on which nothing can be proved now, because the threads of too many hung attempts were replaced.
+    fn deserted(&self) -> Vec<usize> {
+        vec![]
+    }
 
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
@@ -690,6 +700,7 @@ impl Pipeline {
     pub fn wake(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         // Nothing may have happened for longer than a proof may take.
         self.engine.set_time(context.executor.now());
+        self.engine.set_deserted(&context.executor.deserted());
         if self.deferred.again_at().is_some_and(|at| at <= context.executor.now()) {
             self.deferred.end_wait();
             if let Some(event) = self.deferred.view.take() {
@@ -711,7 +722,11 @@ impl Pipeline {
                 self.tell(&PipelineEvent::Wanted { added, removed }, context);
             }
             let mut effects = self.engine.want(&change.removed, &change.added);
-            effects.extend(self.engine.tick(context.executor.now()));
+            let has_ended = |id: &StatementId| context.executor.has_ended(id);
+            effects.extend(self.engine.expire(context.executor.now(), &has_ended));
+            self.carry_out(effects, context)?;
+            // Which devices of hung attempts have another thread is known by now.
+            let effects = self.engine.start();
             self.carry_out(effects, context)?;
             self.settle(context)?;
             if self.lost == lost {
@@ -836,6 +851,7 @@ impl Pipeline {
                         _ => tracing::error!(statement = %order.id, %kind, "{failure}"),
                     }
                     context.executor.write_off(&order.id).map_err(RunError::Thread)?;
+                    self.engine.set_deserted(&context.executor.deserted());
                     let failure = Some(failure.to_string());
                     self.note_attempt(&order, failure.clone());
                     self.tell(&PipelineEvent::Proved { order, took, failure, device: None }, context);

@@ -288,7 +288,7 @@ impl Engine {
         self.devices.count()
     }
 
-    /// The devices that keep failing, and are suspended.
+    /// The devices that keep failing, and are suspended, and those that have no thread.
     pub fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
         self.devices.suspended()
     }
@@ -373,9 +373,16 @@ impl Engine {
         self.now = self.now.max(now);
     }
 
-    /// Time has passed: hanging attempts are written off, attempts that are unwanted for too long are asked to end, and
-    /// jobs whose wait is over begin.
+    /// Time has passed, every attempt that has ended has answered, and every device has a thread.
     pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
+        let mut effects = self.expire(now, &|_| false);
+        effects.extend(self.start());
+        effects
+    }
+
+    /// Time has passed: hanging attempts are written off, attempts that are unwanted for too long are asked to end, and
+    /// waits are over. An attempt of which `has_ended` says so does not hang: its answer is awaited, however late it is taken.
+    pub fn expire(&mut self, now: Duration, has_ended: &dyn Fn(&StatementId) -> bool) -> Vec<Effect> {
         self.set_time(now);
         let now = self.now;
         let (mut effects, mut hung) = (vec![], vec![]);
@@ -383,7 +390,9 @@ impl Engine {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match &mut job.phase {
                 Phase::Proving { began, until, .. } if now >= *until => {
-                    hung.push((job.order.clone(), now - *began));
+                    if !has_ended(&id) {
+                        hung.push((job.order.clone(), now - *began));
+                    }
                 }
                 Phase::Proving { unwanted_since: Some(_), cancelled, .. } => {
                     *cancelled = true;
@@ -408,8 +417,12 @@ impl Engine {
             effects.push(Effect::WriteOff(order.clone(), failure.clone()));
             effects.extend(self.proved(order.id, Err(failure)));
         }
-        effects.extend(self.start());
         effects
+    }
+
+    /// These devices have no thread now, and every other has one: no proof begins on them.
+    pub fn set_deserted(&mut self, devices: &[usize]) {
+        self.devices.set_deserted(devices);
     }
 
     /// How much of everything it holds.
@@ -823,7 +836,7 @@ impl Engine {
     }
 
     /// Gives free devices to the most urgent jobs whose assumptions are stored.
-    fn start(&mut self) -> Vec<Effect> {
+    pub fn start(&mut self) -> Vec<Effect> {
         let mut effects = vec![];
         while !self.stopping
             && !self.is_held_up()

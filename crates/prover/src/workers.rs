@@ -190,6 +190,16 @@ impl Workers {
         Taken::Awaited(finished)
     }
 
+    /// Whether the attempt at a statement has ended, and its answer is on the way.
+    pub fn has_ended(&self, id: &StatementId) -> bool {
+        self.attempts.get(id).is_some_and(|attempt| attempt.ended.load(Ordering::Relaxed))
+    }
+
+    /// The devices that have no thread, because too many hang. One that comes back takes the place.
+    pub fn deserted(&self) -> Vec<usize> {
+        self.shared.state().deserted.iter().copied().collect()
+    }
+
     /// Asks the attempt at a statement to end. Its answer still comes.
     pub fn cancel(&self, id: &StatementId) {
         if let Some(attempt) = self.attempts.get(id) {

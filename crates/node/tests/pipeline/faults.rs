@@ -1,27 +1,33 @@
 //! Faults while proving: the run ends in the same state within the budget, or with red health and a reason.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use reprise_chain::event::SourceEvent;
 use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::hash::Blake3;
+use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{Kind, StatementId};
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
-use reprise_node::pipeline::RunError;
+use reprise_node::pipeline::{Context, Executor, Message, Pipeline, RunError};
 use reprise_node::report::{Report, SecondsByKind};
+use reprise_node::wire::{self, Deployment};
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::failure::Failure;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
+use reprise_prover::reader::Read;
+use reprise_prover::workers::{Assignment, Finished, run_attempt};
 use reprise_prover::wrapped::{Wrapped, Wrapper};
+use reprise_scheduler::record::MemoryLog;
 use reprise_store::disk::DiskEngine;
 use reprise_store::faulty::FaultyStore;
 use reprise_store::medium::Medium;
@@ -31,7 +37,7 @@ use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::dev;
 use crate::flip::{Home, assert_sums, tuning};
-use crate::repeats::flips;
+use crate::repeats::{chain_of, flips};
 
 /// A home with these budgets and times, over these faults.
 fn home(mock: MockConfig, engine: impl FnOnce(Policy) -> Policy) -> Home {
@@ -551,4 +557,198 @@ fn a_disk_that_fails_for_longer_than_any_budget_and_is_mended_ends_no_run_and_co
         assert_eq!(ended.report.prove_calls, ended.report.proved.total(), "{begins}");
         assert_eq!((&ended.report.state_root, ended.report.proved), (&clean.state_root, clean.proved));
     }
+}
+
+/// A pipeline whose executor does what it is told to, when it is told to: it proves nothing by itself, and time stands still.
+struct ByHand {
+    pipeline: Pipeline,
+    hands: Hands,
+    events: VecDeque<SourceEvent>,
+}
+
+struct Hands {
+    backend: Arc<MockBackend>,
+    store: Arc<dyn ReceiptStore>,
+    now: Duration,
+    answers: VecDeque<Message>,
+    proving: Vec<Assignment>,
+    /// The statement whose attempt has ended, and was not answered.
+    ended: Option<StatementId>,
+    /// Whether no thread takes the place of a hung one.
+    deserts: bool,
+    deserted: Vec<usize>,
+}
+
+impl Executor for Hands {
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn since_epoch(&self) -> Duration {
+        self.now
+    }
+
+    fn look_up(&mut self, order: Arc<Order>) {
+        self.answers.push_back(Message::Read(Read::look_up(self.store.as_ref(), order)));
+    }
+
+    fn check(&mut self, order: Arc<Order>) {
+        self.answers.push_back(Message::Read(Read::check(self.store.as_ref(), order)));
+    }
+
+    fn prove(&mut self, assignment: Assignment) {
+        self.proving.push(assignment);
+    }
+
+    fn cancel(&mut self, _: &StatementId) {}
+
+    fn has_ended(&self, id: &StatementId) -> bool {
+        self.ended == Some(*id)
+    }
+
+    fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
+        self.proving.retain(|assignment| assignment.order.id != *id);
+        self.deserted = if self.deserts { vec![0] } else { vec![] };
+        Ok(())
+    }
+
+    fn deserted(&self) -> Vec<usize> {
+        self.deserted.clone()
+    }
+
+    fn store(&mut self, order: Arc<Order>, entry: NewEntry) {
+        let result = self.store.put(entry);
+        self.answers.push_back(Message::Stored { order, result });
+    }
+}
+
+impl ByHand {
+    /// Two blocks with a transaction each are followed, an empty one is still to come, and the first proof has begun.
+    fn proving() -> Self {
+        let home = home(MockConfig::default(), |engine| engine);
+        let backend = Arc::new(MockBackend::new(home.mock.clone(), Arc::new(Blake3), Arc::new(Ledger)));
+        let store: Arc<dyn ReceiptStore> =
+            Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
+        let recording = chain_of(3);
+        let deployment = Deployment::new(&dev::ledger(), backend.clone(), Arc::new(Blake3), &recording.lane);
+        let settings = wire::Settings {
+            rule: home.rule,
+            permits: 1,
+            finality_depth: home.finality_depth,
+            data_dir: None,
+            tuning: home.tuning,
+        };
+        let founding = deployment.founding(recording.root.clone()).unwrap();
+        let records = Box::new(MemoryLog::default());
+        let (name, of_pipeline) = ("by hand".into(), store.clone());
+        let pipeline =
+            wire::build_pipeline(&settings, name, founding, &deployment, of_pipeline, records, None);
+        let hands = Hands {
+            backend,
+            store,
+            now: Duration::ZERO,
+            answers: VecDeque::new(),
+            proving: vec![],
+            ended: None,
+            deserts: false,
+            deserted: vec![],
+        };
+        let mut world = Self { pipeline: pipeline.unwrap(), hands, events: recording.events.into() };
+        world.follow();
+        world.follow();
+        assert_eq!(world.hands.proving.len(), 1);
+        world
+    }
+
+    fn tell<R>(&mut self, what: impl FnOnce(&mut Pipeline, &mut Context<'_>) -> R) -> R {
+        let mut context = Context { executor: &mut self.hands, observer: &mut NoopObserver };
+        what(&mut self.pipeline, &mut context)
+    }
+
+    /// The chain's next event, and what the store answers.
+    fn follow(&mut self) {
+        let event = self.events.pop_front().unwrap();
+        self.tell(|pipeline, context| pipeline.follow(event, context)).unwrap();
+        self.answer();
+    }
+
+    fn answer(&mut self) {
+        while let Some(message) = self.hands.answers.pop_front() {
+            self.tell(|pipeline, context| pipeline.receive(message, context)).unwrap();
+        }
+    }
+
+    /// So much time passes.
+    fn wait(&mut self, time: Duration) {
+        self.hands.now += time;
+        self.tell(Pipeline::wake).unwrap();
+        self.answer();
+    }
+
+    /// What the attempt that runs ends with.
+    fn prove(&self, at: usize) -> Finished {
+        let Assignment { order, witness, device } = &self.hands.proving[at];
+        let assignment = Assignment { order: order.clone(), witness: witness.clone(), device: *device };
+        run_attempt(assignment, self.hands.backend.as_ref(), self.hands.store.clone(), &Control::default())
+    }
+
+    fn receive(&mut self, message: Message) {
+        self.tell(|pipeline, context| pipeline.receive(message, context)).unwrap();
+        self.answer();
+    }
+
+    /// Proves all that is begun, to the end of the chain.
+    fn end(mut self) -> Report {
+        loop {
+            while !self.hands.proving.is_empty() {
+                let finished = self.prove(0);
+                self.hands.proving.remove(0);
+                self.receive(Message::Finished(finished));
+            }
+            if self.events.is_empty() {
+                break;
+            }
+            self.follow();
+        }
+        assert!(self.pipeline.progress().proved && self.pipeline.is_idle());
+        let ended = self.pipeline.end(false).unwrap();
+        assert_eq!(ended.violations, vec![]);
+        assert_sums(&ended.report);
+        ended.report
+    }
+}
+
+/// Longer than any proof may take.
+const HOURS: Duration = Duration::from_secs(36_000);
+
+#[test]
+fn a_proof_that_ended_while_the_node_stalled_is_neither_written_off_nor_made_again() {
+    let mut world = ByHand::proving();
+    let finished = world.prove(0);
+    world.hands.ended = Some(finished.order.id);
+    // Its answer waits behind a block.
+    world.hands.now += HOURS;
+    world.follow();
+    assert_eq!(world.hands.proving.len(), 1, "nothing is written off");
+    world.hands.proving.clear();
+    world.receive(Message::Finished(finished));
+    let report = world.end();
+    assert_eq!((report.timed_out, report.attempts_failed), (0, 0));
+    assert_eq!(report.prove_calls, report.proved.total());
+}
+
+#[test]
+fn nothing_is_proved_on_a_device_whose_threads_all_hang_until_one_of_them_is_back() {
+    let mut world = ByHand::proving();
+    let late = world.prove(0);
+    world.hands.deserts = true;
+    for _ in 0..3 {
+        world.wait(HOURS);
+        assert_eq!(world.hands.proving.len(), 0, "nothing waits for a thread that is not there");
+    }
+    world.hands.deserted.clear();
+    world.receive(Message::Late(late));
+    let report = world.end();
+    assert_eq!(report.timed_out, 1, "of the one that hung");
+    assert_eq!(report.prove_calls, report.proved.total());
 }

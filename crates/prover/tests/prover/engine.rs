@@ -1313,6 +1313,31 @@ fn a_panic_a_divergence_or_a_lost_assumption_does_not_count_against_the_device()
     }
 }
 
+#[test]
+fn no_proof_begins_on_a_device_without_a_thread_and_one_begins_as_soon_as_it_has_one() {
+    let all = batches(3);
+    let mut engine = DemandDriver::new(2, policy());
+    engine.set_deserted(&[0]);
+    assert_eq!(begun(&demand(&mut engine, &all)), [(all[0].id, 1)]);
+    engine.set_deserted(&[0, 1]);
+    engine.proved(all[0].id, Err(transient(&all[0])));
+    assert_eq!(begun(&engine.tick(at(1))), []);
+    assert_eq!(engine.deadline(), None, "no time brings a thread back");
+    assert!(engine.suspended().any(|device| device.device == 1), "and it is said");
+    engine.set_deserted(&[1]);
+    assert_eq!(begun(&engine.tick(at(2))).len(), 1);
+}
+
+#[test]
+fn an_attempt_that_has_ended_does_not_hang_however_late_its_answer_is_taken() {
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
+    let (mut engine, _) = wanting(1, std::slice::from_ref(&one));
+    assert!(engine.expire(at(10_000), &|id| *id == one.id).is_empty());
+    let stored = engine.proved(one.id, Ok(receipt(&one)));
+    assert!(matches!(&stored[..], [Effect::Store { .. }]));
+    assert_eq!(engine.counts().timed_out, 0);
+}
+
 /// An engine with two devices, and three batches of which an earlier process noted something about the first.
 fn recalling(failed: FailureCounts, given_up: Option<String>) -> (DemandDriver, Vec<Arc<Order>>) {
     let all = batches(3);
