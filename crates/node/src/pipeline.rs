@@ -376,6 +376,7 @@ impl Pipeline {
         holds.extend(self.engine.holds());
         holds.extend(self.watcher.holds());
         holds.extend(self.statistics.holds());
+        holds.push(("provenances", self.diagnostics.provenances()));
         holds
     }
 
@@ -615,7 +616,13 @@ impl Pipeline {
                     Err(_) => {}
                 }
                 match result {
-                    Ok(took) => self.engine.looked_up(order.id, took.is_some()),
+                    Ok(took) => {
+                        if took.is_some() {
+                            // Another process proved it: nobody counts how often it failed here.
+                            self.attempts.lock().clear(order.id);
+                        }
+                        self.engine.looked_up(order.id, took.is_some())
+                    }
                     Err(error) => {
                         let effects = self.engine.lookup_failed(order.id, error.into());
                         self.note_given_up(&order);
@@ -650,8 +657,8 @@ impl Pipeline {
                 );
                 let since_epoch = context.executor.since_epoch();
                 let verified = result.is_ok();
-                self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, verified);
                 if verified {
+                    self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch);
                     self.engine.measure(order.kind(), took);
                 }
                 let effects = self.engine.proved(order.id, result);
@@ -669,13 +676,14 @@ impl Pipeline {
                 let effects = self.engine.proved_late(&order, receipt);
                 if !effects.is_empty() {
                     let since_epoch = context.executor.since_epoch();
-                    self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, true);
+                    self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch);
                 }
                 effects
             }
             Message::Late(_) => vec![],
             Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
                 self.diagnostics.remove(&order.id);
+                self.attempts.lock().clear(order.id);
                 self.engine.discarded(order.id)
             }
             Message::Stored { order, result } => {
@@ -690,7 +698,12 @@ impl Pipeline {
                         self.tell(&PipelineEvent::Diverged(order.id), context);
                     }
                 }
-                self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
+                let effects = self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from));
+                if self.engine.failures().iter().any(|(id, _)| *id == order.id) {
+                    self.diagnostics.remove(&order.id);
+                    self.note_attempt(&order, None);
+                }
+                effects
             }
         };
         self.carry_out(effects, context)

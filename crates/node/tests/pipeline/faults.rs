@@ -752,3 +752,40 @@ fn nothing_is_proved_on_a_device_whose_threads_all_hang_until_one_of_them_is_bac
     assert_eq!(report.timed_out, 1, "of the one that hung");
     assert_eq!(report.prove_calls, report.proved.total());
 }
+
+#[test]
+fn nothing_is_kept_of_an_attempt_that_failed() {
+    let mut world = ByHand::proving();
+    let order = world.hands.proving.remove(0).order;
+    let reason = "injected".into();
+    let failure = ProveError::Transient { statement: order.id, reason }.into();
+    let took = Duration::ZERO;
+    world.receive(Message::Finished(Finished { order, result: Err(failure), took, cycles: 0, device: 0 }));
+    let provenances = world.pipeline.holds().into_iter().find(|(name, _)| *name == "provenances");
+    assert_eq!(provenances, Some(("provenances", 0)));
+}
+
+/// The orders whose receipts are found stored.
+struct Found(Vec<Arc<Order>>);
+
+impl Observer for Found {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Found { order, .. } = event {
+            self.0.push(order.clone());
+        }
+    }
+}
+
+#[test]
+fn attempts_at_what_is_found_stored_count_no_more() {
+    let home = Home::new();
+    home.run();
+    let mut found = Found(vec![]);
+    home.try_run(dev::flip(), &never(), &mut found).unwrap();
+    let order = found.0.pop().unwrap();
+    // A process ended after the receipt was durable, and before it noted that.
+    home.attempts().begin(order.id, order.kind());
+    assert_eq!(home.attempts().statements().len(), 1);
+    home.run();
+    assert!(home.attempts().statements().is_empty());
+}
