@@ -3,8 +3,7 @@
 //! The engine repeats its own look-ups and writes of receipts. The pipeline defers what it asks the store itself:
 //! coordinates of stored statements, in order; a prune; the look-up of a bundle that is to be settled; and, at the
 //! beginning, the description of the backend's profile. It also defers a change of the view whose batch records cannot
-//! be written, before anything depends on it. While the disk is full, it waits. Any other error is retried as often as
-//! the budget for cheap failures allows.
+//! be written, before anything depends on it. While the disk is full, or fails otherwise, it waits: for as long as that lasts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use reprise_disk::log::LogError;
 use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::StatementId;
 use reprise_prover::engine::Request;
-use reprise_prover::policy::Policy;
+use reprise_prover::policy::Backoff;
 use reprise_store::port::{Floor, StoreError};
 
 /// An error of the disk.
@@ -31,13 +30,6 @@ impl DiskError {
         match self {
             Self::Store(error) => error.is_transient(),
             Self::Records(error) => error.is_transient(),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        match self {
-            Self::Store(error) => error.is_full(),
-            Self::Records(error) => error.is_full(),
         }
     }
 }
@@ -79,18 +71,17 @@ impl Deferred {
         &mut self,
         error: impl Into<DiskError>,
         now: Duration,
-        policy: &Policy,
+        backoff: &Backoff,
     ) -> Result<(), DiskError> {
         let error = error.into();
-        let patient = error.is_full() || self.failures < policy.budget.cheap;
-        if !error.is_transient() || !patient {
+        if !error.is_transient() {
             return Err(error);
         }
         if self.error.is_none() {
             tracing::warn!(%error, "the disk failed: reads and writes wait until it works again");
         }
         self.failures = self.failures.saturating_add(1);
-        let wait = policy.backoff.wait(&[0; 32], self.failures);
+        let wait = backoff.wait(&[0; 32], self.failures);
         (self.error, self.again_at) = (Some(error), Some(now + wait));
         Ok(())
     }

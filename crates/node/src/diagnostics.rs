@@ -34,7 +34,7 @@ impl Diagnostics {
         self.host = host;
     }
 
-    /// A proof ended, verified or not.
+    /// A proof was made, and verified.
     pub(crate) fn on_proof(
         &mut self,
         statement: StatementId,
@@ -42,9 +42,8 @@ impl Diagnostics {
         took: Duration,
         cycles: u64,
         since_epoch: Duration,
-        verified: bool,
     ) {
-        self.verified += u64::from(verified);
+        self.verified += 1;
         let provenance = Provenance {
             origin: Origin::Proved,
             prover,
@@ -59,6 +58,11 @@ impl Diagnostics {
     /// The provenance of a receipt that is about to be written.
     pub(crate) fn provenance(&self, statement: &StatementId) -> Provenance {
         self.provenances.get(statement).cloned().unwrap_or_default()
+    }
+
+    /// How many receipts are being written.
+    pub(crate) fn provenances(&self) -> usize {
+        self.provenances.len()
     }
 
     /// Removes the provenance of a receipt that is written, or will not be.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use reprise_chain::event::ChainEvent;
 use reprise_chain::source::{ChainSource, Poll};
 use reprise_model::coordinate::{Checkpoint, Coordinate};
@@ -62,6 +62,13 @@ struct Threads {
     began: Instant,
 }
 
+impl Threads {
+    /// Whether one of them has ended early: what it was asked is never answered.
+    fn is_one_gone(&self) -> bool {
+        self.reader.is_gone() || self.workers.is_gone() || self.keeper.as_ref().is_some_and(Keeper::is_gone)
+    }
+}
+
 impl Executor for Threads {
     fn now(&self) -> Duration {
         self.began.elapsed()
@@ -91,8 +98,16 @@ impl Executor for Threads {
         self.workers.cancel(id);
     }
 
+    fn has_ended(&self, id: &StatementId) -> bool {
+        self.workers.has_ended(id)
+    }
+
     fn write_off(&mut self, id: &StatementId) -> io::Result<()> {
         self.workers.write_off(id)
+    }
+
+    fn deserted(&self) -> Vec<usize> {
+        self.workers.deserted()
     }
 
     fn store(&mut self, order: Arc<Order>, entry: NewEntry) {
@@ -199,6 +214,9 @@ impl Node {
         let mut asked: Option<Instant> = None;
         loop {
             self.pulse.beat();
+            if self.threads.is_one_gone() {
+                return Err(RunError::ThreadGone);
+            }
             if asked.is_none_or(|at| at.elapsed() >= CONNECTION_POLL) {
                 asked = Some(Instant::now());
                 if let Some(connection) = self.source.connection() {
@@ -260,9 +278,8 @@ impl Node {
                     self.tell(observer, |pipeline, context| pipeline.receive(message, context))?;
                 }
             }
-            Err(RecvTimeoutError::Timeout) if due.is_none_or(|due| due >= STOP_POLL) => {}
-            Err(RecvTimeoutError::Timeout) => self.tell(observer, Pipeline::wake)?,
-            Err(RecvTimeoutError::Disconnected) => return Err(RunError::ThreadGone),
+            Err(_) if due.is_none_or(|due| due >= STOP_POLL) => {}
+            Err(_) => self.tell(observer, Pipeline::wake)?,
         }
         Ok(())
     }

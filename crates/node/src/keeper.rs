@@ -13,6 +13,7 @@
 //! chain says by which block it shows a snapshot's settlement: one whose settlement a reorg removed is no beginning.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -55,6 +56,14 @@ enum Work {
     Write { settled: Box<SettledPosition>, path: PathBuf, too_many: Vec<PathBuf> },
     /// Lets the next process begin with a snapshot.
     Begin(PathBuf),
+}
+
+impl Work {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Write { path, .. } | Self::Begin(path) => path,
+        }
+    }
 }
 
 /// What became of a position.
@@ -240,6 +249,11 @@ impl Keeper {
         }
     }
 
+    /// Whether the thread has ended, though nobody closed it.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// A snapshot was not written.
     pub(crate) fn unwritten(&mut self, path: &Path) {
         self.snapshots.0.retain(|entry| entry.path != path);
@@ -271,28 +285,44 @@ impl std::fmt::Debug for Keeper {
 impl Writing {
     fn run(mut self, inbox: &Receiver<Work>) {
         for work in inbox {
-            let kept = match work {
-                Work::Write { settled, path, too_many } => {
-                    self.too_many.extend(too_many);
-                    self.too_many.retain(|old| *old != path);
-                    let written = self.write(*settled, &path);
-                    self.is_writing.store(false, Ordering::Release);
-                    match written.map(|()| self.remove_old()) {
-                        Ok(Ok(())) => Kept::Written,
-                        Ok(Err(error)) => failed(&error, None),
-                        Err(error) => failed(&error, Some(path)),
-                    }
+            let path = work.path().to_path_buf();
+            let writes = matches!(work, Work::Write { .. });
+            let done = catch_unwind(AssertUnwindSafe(|| self.carry_out(work)));
+            if writes {
+                self.is_writing.store(false, Ordering::Release);
+            }
+            let kept = match done {
+                Ok(Some(kept)) => kept,
+                Ok(None) => continue,
+                Err(_) => {
+                    let panicked = "the panic's own message is in the log";
+                    failed(&format!("{}: panicked: {panicked}", path.display()), writes.then_some(path))
                 }
-                Work::Begin(path) => match self.begin_with(&path) {
-                    Ok(Some((block, checkpoint))) => Kept::Begins(block, checkpoint),
-                    Ok(None) => continue,
-                    Err(error) => failed(&error, None),
-                },
             };
             if let Some(told) = self.told.get() {
                 told(kept);
             }
         }
+    }
+
+    /// What became of it; `None` where there is nothing to tell.
+    fn carry_out(&mut self, work: Work) -> Option<Kept> {
+        Some(match work {
+            Work::Write { settled, path, too_many } => {
+                self.too_many.extend(too_many);
+                self.too_many.retain(|old| *old != path);
+                match self.write(*settled, &path).map(|()| self.remove_old()) {
+                    Ok(Ok(())) => Kept::Written,
+                    Ok(Err(error)) => failed(&error, None),
+                    Err(error) => failed(&error, Some(path)),
+                }
+            }
+            Work::Begin(path) => match self.begin_with(&path) {
+                Ok(Some((block, checkpoint))) => Kept::Begins(block, checkpoint),
+                Ok(None) => return None,
+                Err(error) => failed(&error, None),
+            },
+        })
     }
 
     fn write(&self, settled: SettledPosition, path: &Path) -> Result<(), SnapshotError> {
@@ -336,7 +366,7 @@ impl Writing {
 }
 
 /// What was tried is not there, and the next settlement brings another.
-fn failed(error: &SnapshotError, unwritten: Option<PathBuf>) -> Kept {
+fn failed(error: &dyn std::fmt::Display, unwritten: Option<PathBuf>) -> Kept {
     tracing::warn!("{error}; the next settlement is tried");
     Kept::Failed { error: error.to_string(), unwritten }
 }

@@ -96,7 +96,9 @@ pub enum RunError {
     #[error("cannot start a thread to replace one that hangs: {0}")]
     Thread(#[source] io::Error),
     /// A thread ended unexpectedly.
-    #[error("a thread that looks receipts up, proves or writes ended early: the log above says why")]
+    #[error(
+        "a thread that looks receipts up, proves or writes snapshots ended early: its panic's message is in the log"
+    )]
     ThreadGone,
 }
 
@@ -143,8 +145,18 @@ pub trait Executor {
     /// Ask the attempt at a statement to end. Its answer still comes.
     fn cancel(&mut self, id: &StatementId);
 
+    /// Whether the attempt at a statement has ended, and its answer is on the way.
+    fn has_ended(&self, _id: &StatementId) -> bool {
+        false
+    }
+
     /// Abandon the attempt at a statement, because it hangs. Its thread is replaced, and no answer is waited for.
     fn write_off(&mut self, id: &StatementId) -> io::Result<()>;
+
+    /// The devices on which nothing can be proved now, because the threads of too many hung attempts were replaced.
+    fn deserted(&self) -> Vec<usize> {
+        vec![]
+    }
 
     /// Make an entry durable.
     fn store(&mut self, order: Arc<Order>, entry: NewEntry);
@@ -370,6 +382,7 @@ impl Pipeline {
         holds.extend(self.engine.holds());
         holds.extend(self.watcher.holds());
         holds.extend(self.statistics.holds());
+        holds.push(("provenances", self.diagnostics.provenances()));
         holds
     }
 
@@ -458,7 +471,11 @@ impl Pipeline {
             Ok(blocks) => blocks,
             Err(SchedulerError::Record(error)) => {
                 self.deferred.view = Some(event);
-                return Ok(self.deferred.failed(error, context.executor.now(), self.engine.policy())?);
+                return Ok(self.deferred.failed(
+                    error,
+                    context.executor.now(),
+                    &self.engine.policy().backoff,
+                )?);
             }
             Err(error) => return Err(error.into()),
         };
@@ -620,7 +637,13 @@ impl Pipeline {
                     Err(_) => {}
                 }
                 match result {
-                    Ok(took) => self.engine.looked_up(order.id, took.is_some()),
+                    Ok(took) => {
+                        if took.is_some() {
+                            // Another process proved it: nobody counts how often it failed here.
+                            self.attempts.lock().clear(order.id);
+                        }
+                        self.engine.looked_up(order.id, took.is_some())
+                    }
                     Err(error) => {
                         let effects = self.engine.lookup_failed(order.id, error.into());
                         self.note_given_up(&order);
@@ -655,8 +678,8 @@ impl Pipeline {
                 );
                 let since_epoch = context.executor.since_epoch();
                 let verified = result.is_ok();
-                self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, verified);
                 if verified {
+                    self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch);
                     self.engine.measure(order.kind(), took);
                 }
                 let effects = self.engine.proved(order.id, result);
@@ -674,13 +697,14 @@ impl Pipeline {
                 let effects = self.engine.proved_late(&order, receipt);
                 if !effects.is_empty() {
                     let since_epoch = context.executor.since_epoch();
-                    self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch, true);
+                    self.diagnostics.on_proof(order.id, self.backend.name(), took, cycles, since_epoch);
                 }
                 effects
             }
             Message::Late(_) => vec![],
             Message::Stored { order, result: Ok(PutOutcome { stored: false, .. }) } => {
                 self.diagnostics.remove(&order.id);
+                self.attempts.lock().clear(order.id);
                 self.engine.discarded(order.id)
             }
             Message::Stored { order, result } => {
@@ -695,7 +719,12 @@ impl Pipeline {
                         self.tell(&PipelineEvent::Diverged(order.id), context);
                     }
                 }
-                self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from))
+                let effects = self.engine.stored(order.id, result.map(|_| ()).map_err(Failure::from));
+                if self.engine.failures().iter().any(|(id, _)| *id == order.id) {
+                    self.diagnostics.remove(&order.id);
+                    self.note_attempt(&order, None);
+                }
+                effects
             }
         };
         self.carry_out(effects, context)
@@ -705,6 +734,7 @@ impl Pipeline {
     pub fn wake(&mut self, context: &mut Context<'_>) -> Result<(), RunError> {
         // Nothing may have happened for longer than a proof may take.
         self.engine.set_time(context.executor.now());
+        self.engine.set_deserted(&context.executor.deserted());
         if self.deferred.again_at().is_some_and(|at| at <= context.executor.now()) {
             self.deferred.end_wait();
             if let Some(event) = self.deferred.view.take() {
@@ -726,7 +756,11 @@ impl Pipeline {
                 self.tell(&PipelineEvent::Wanted { added, removed }, context);
             }
             let mut effects = self.engine.want(&change.removed, &change.added);
-            effects.extend(self.engine.tick(context.executor.now()));
+            let has_ended = |id: &StatementId| context.executor.has_ended(id);
+            effects.extend(self.engine.expire(context.executor.now(), &has_ended));
+            self.carry_out(effects, context)?;
+            // Which devices of hung attempts have another thread is known by now.
+            let effects = self.engine.start();
             self.carry_out(effects, context)?;
             self.settle(context)?;
             if self.lost == lost {
@@ -851,6 +885,7 @@ impl Pipeline {
                         _ => tracing::error!(statement = %order.id, %kind, "{failure}"),
                     }
                     context.executor.write_off(&order.id).map_err(RunError::Thread)?;
+                    self.engine.set_deserted(&context.executor.deserted());
                     let failure = Some(failure.to_string());
                     self.note_attempt(&order, failure.clone());
                     self.tell(&PipelineEvent::Proved { order, took, failure, device: None }, context);
@@ -910,7 +945,7 @@ impl Pipeline {
                 Ok(Some(answer))
             }
             Err(error) => {
-                self.deferred.failed(error, context.executor.now(), self.engine.policy())?;
+                self.deferred.failed(error, context.executor.now(), &self.engine.policy().backoff)?;
                 Ok(None)
             }
         }

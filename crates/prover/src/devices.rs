@@ -3,7 +3,8 @@
 //! A failure that may be the device's own ([`Failure::is_device_fault`]) counts against it; a proof that verifies clears
 //! the count. After a number of failures in a row ([`Breaker`]) the device is *suspended*: no proof begins there for a
 //! while, and then one is tried. If that fails too, the device is suspended for longer. A free device that works is taken
-//! before one that is tried. (The field calls this a circuit breaker.)
+//! before one that is tried. (The field calls this a circuit breaker.) A device is *deserted* while each of its threads hangs: no proof
+//! begins there either.
 
 use std::time::Duration;
 
@@ -29,9 +30,11 @@ struct Device {
     failure: Option<Failure>,
     /// The time before which no proof begins.
     suspended_until: Duration,
+    /// Whether no thread is left that proves there.
+    is_deserted: bool,
 }
 
-/// A device that failed so often in a row that it is suspended between trials.
+/// A device that failed so often in a row that it is suspended between trials, or that has no thread.
 #[derive(Debug, Clone, Copy)]
 pub struct SuspendedDevice<'a> {
     /// Its number, counted from 0.
@@ -40,6 +43,13 @@ pub struct SuspendedDevice<'a> {
     pub failed: u32,
     /// How it failed last.
     pub failure: &'a Failure,
+}
+
+impl Device {
+    /// Whether a thread waits there for a proof.
+    fn is_idle(&self) -> bool {
+        self.proving.is_none() && !self.is_deserted
+    }
 }
 
 impl Devices {
@@ -51,10 +61,17 @@ impl Devices {
         self.devices.len()
     }
 
+    /// These devices have no thread, and every other has one.
+    pub(crate) fn set_deserted(&mut self, devices: &[usize]) {
+        for (at, device) in self.devices.iter_mut().enumerate() {
+            device.is_deserted = devices.contains(&at);
+        }
+    }
+
     /// The device that a proof may begin on now.
     pub(crate) fn free(&self, now: Duration) -> Option<usize> {
         let free = self.devices.iter().enumerate();
-        let free = free.filter(|(_, device)| device.proving.is_none() && device.suspended_until <= now);
+        let free = free.filter(|(_, device)| device.is_idle() && device.suspended_until <= now);
         free.min_by_key(|(at, device)| (self.is_suspect(device), *at)).map(|(at, _)| at)
     }
 
@@ -68,7 +85,7 @@ impl Devices {
         if self.free(now).is_some() {
             return None;
         }
-        let idle = self.devices.iter().filter(|device| device.proving.is_none());
+        let idle = self.devices.iter().filter(|device| device.is_idle());
         idle.map(|device| device.suspended_until).min()
     }
 
@@ -91,12 +108,12 @@ impl Devices {
             (device.failed, device.failure) = (0, None);
             return false;
         };
-        if !failure.is_device_fault() || breaker.failures == 0 {
+        if !failure.is_device_fault() {
             return false;
         }
         device.failed = device.failed.saturating_add(1);
         device.failure = Some(failure.clone());
-        if device.failed < breaker.failures {
+        if breaker.failures == 0 || device.failed < breaker.failures {
             return false;
         }
         let suspensions = device.failed - breaker.failures + 1;
@@ -104,9 +121,10 @@ impl Devices {
         true
     }
 
-    /// Those that are suspended between trials.
+    /// Those that are suspended between trials, or have no thread.
     pub(crate) fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
-        let failing = self.devices.iter().enumerate().filter(|(_, device)| self.is_suspect(device));
+        let fails = |device: &Device| self.is_suspect(device) || device.is_deserted;
+        let failing = self.devices.iter().enumerate().filter(move |(_, device)| fails(device));
         failing.filter_map(|(device, Device { failed, failure, .. })| {
             Some(SuspendedDevice { device, failed: *failed, failure: failure.as_ref()? })
         })
@@ -116,7 +134,9 @@ impl Devices {
     pub(crate) fn fingerprint(&self, now: Duration) -> Vec<(Option<StatementId>, u32, bool)> {
         self.devices
             .iter()
-            .map(|d| (d.proving, d.failed.min(self.breaker.failures), d.suspended_until > now))
+            .map(|d| {
+                (d.proving, d.failed.min(self.breaker.failures), d.suspended_until > now || d.is_deserted)
+            })
             .collect()
     }
 }

@@ -23,6 +23,7 @@
 //!   or asked to end ([`Orphans`]).
 //! * While the store fails a look-up or a write, that is tried again after a wait, and no proof is begun.
 //! * A failed or cancelled attempt is never recorded as a result.
+//! * What was given up, and is neither wanted nor dormant any more, is let go. Should it be wanted again, it is given up again.
 //! * A statement during whose proof the process ended several times is proved alone: it begins while no other proof runs,
 //!   and none begins beside it.
 //!
@@ -135,7 +136,7 @@ pub struct Engine {
     removed_unserved: u64,
     /// How often each statement has failed that is not stored since.
     failed: HashMap<StatementId, FailureCounts>,
-    /// The statements that earlier processes gave up, with the reasons.
+    /// The statements that earlier processes gave up, or this one and nobody wanted any more, with the reasons.
     quarantined: HashMap<StatementId, String>,
     /// Statements whose last attempt was written off as hung, or did not verify.
     failing: BTreeMap<StatementId, Failure>,
@@ -240,9 +241,10 @@ impl Engine {
         let demand: BTreeMap<_, _> = demand.collect();
         let dormant: BTreeSet<_> = self.dormant.iter().collect();
         let devices = self.devices.fingerprint(self.now);
+        let quarantined: BTreeSet<_> = self.quarantined.keys().collect();
         let known: BTreeMap<_, _> = self.known.iter().collect();
         let failed: BTreeMap<_, _> = self.failed.iter().filter(|(_, counts)| counts.total() > 0).collect();
-        (jobs, failed, known, demand, dormant, devices, self.stopping)
+        (jobs, failed, known, demand, dormant, devices, quarantined, self.stopping)
     }
 
     /// Whether the indexes are what they would be if they were computed anew. For tests.
@@ -286,7 +288,7 @@ impl Engine {
         self.devices.count()
     }
 
-    /// The devices that keep failing, and are suspended.
+    /// The devices that keep failing, and are suspended, and those that have no thread.
     pub fn suspended(&self) -> impl Iterator<Item = SuspendedDevice<'_>> {
         self.devices.suspended()
     }
@@ -371,9 +373,16 @@ impl Engine {
         self.now = self.now.max(now);
     }
 
-    /// Time has passed: hanging attempts are written off, attempts that are unwanted for too long are asked to end, and
-    /// jobs whose wait is over begin.
+    /// Time has passed, every attempt that has ended has answered, and every device has a thread.
     pub fn tick(&mut self, now: Duration) -> Vec<Effect> {
+        let mut effects = self.expire(now, &|_| false);
+        effects.extend(self.start());
+        effects
+    }
+
+    /// Time has passed: hanging attempts are written off, attempts that are unwanted for too long are asked to end, and
+    /// waits are over. An attempt of which `has_ended` says so does not hang: its answer is awaited, however late it is taken.
+    pub fn expire(&mut self, now: Duration, has_ended: &dyn Fn(&StatementId) -> bool) -> Vec<Effect> {
         self.set_time(now);
         let now = self.now;
         let (mut effects, mut hung) = (vec![], vec![]);
@@ -381,7 +390,9 @@ impl Engine {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match &mut job.phase {
                 Phase::Proving { began, until, .. } if now >= *until => {
-                    hung.push((job.order.clone(), now - *began));
+                    if !has_ended(&id) {
+                        hung.push((job.order.clone(), now - *began));
+                    }
                 }
                 Phase::Proving { unwanted_since: Some(_), cancelled, .. } => {
                     *cancelled = true;
@@ -406,12 +417,16 @@ impl Engine {
             effects.push(Effect::WriteOff(order.clone(), failure.clone()));
             effects.extend(self.proved(order.id, Err(failure)));
         }
-        effects.extend(self.start());
         effects
     }
 
+    /// These devices have no thread now, and every other has one: no proof begins on them.
+    pub fn set_deserted(&mut self, devices: &[usize]) {
+        self.devices.set_deserted(devices);
+    }
+
     /// How much of everything it holds.
-    pub fn holds(&self) -> [(&'static str, usize); 7] {
+    pub fn holds(&self) -> [(&'static str, usize); 8] {
         [
             ("jobs", self.jobs.len()),
             ("known receipts", self.known.len()),
@@ -420,6 +435,7 @@ impl Engine {
             ("wanted ever", self.wanted.len()),
             ("served ever", self.served.len()),
             ("failed", self.failed.len()),
+            ("quarantined", self.quarantined.len()),
         ]
     }
 
@@ -487,8 +503,8 @@ impl Engine {
         }
     }
 
-    /// Removes a queued job that is unwanted or that there is no room for, unless it is dormant. Records since when a
-    /// running proof is unwanted, and says where it is wanted if that has changed.
+    /// Removes a queued job that there is no room for, and what waits or was given up and is neither wanted nor dormant. Records
+    /// since when a running proof is unwanted, and says where it is wanted if that has changed.
     fn review(&mut self, id: &StatementId) -> Option<Effect> {
         let (wanted, refused) = (self.is_wanted(id), self.admission.is_refused(id));
         if refused {
@@ -496,8 +512,11 @@ impl Engine {
         }
         let (now, is_dormant) = (self.now, !wanted && self.dormant.contains(id));
         let foremost = self.foremost(id).map(|order| order.coordinate);
+        if !wanted && !is_dormant {
+            self.let_go(id);
+        }
         match &mut self.jobs.get_mut(id)?.phase {
-            Phase::Queued if refused || !wanted && !is_dormant => {
+            Phase::Queued if refused => {
                 self.remove(id);
                 None
             }
@@ -509,6 +528,22 @@ impl Engine {
             }
             _ => None,
         }
+    }
+
+    /// Nobody wants the statement any more. Unless it is at work, its job and its failures go, and health with them.
+    fn let_go(&mut self, id: &StatementId) {
+        match self.jobs.get(id).map(|job| &job.phase) {
+            Some(Phase::GivenUp) => {
+                if let Some(at) = self.failures.iter().position(|(failed, _)| failed == id) {
+                    let (_, failure) = self.failures.remove(at);
+                    self.quarantined.entry(*id).or_insert_with(|| failure.to_string());
+                }
+            }
+            Some(Phase::Queued) | None => {}
+            Some(_) => return,
+        }
+        self.failing.remove(id);
+        self.remove(id);
     }
 
     /// Requests those of these statements that are not requested yet and not refused, the most urgent first.
@@ -747,14 +782,19 @@ impl Engine {
         demanded.for_each(|demanded| demanded.requested = false);
     }
 
-    /// Removes what is known of statements that only final blocks use. One that is wanted or has a job stays.
+    /// Removes what is known of statements that only final blocks use. One that is wanted or at work stays.
     pub fn remove_statements(&mut self, statements: impl IntoIterator<Item = StatementId>) {
         for id in statements {
-            if self.is_wanted(&id) || self.jobs.contains_key(&id) {
+            if self.is_wanted(&id) {
+                continue;
+            }
+            self.let_go(&id);
+            if self.jobs.contains_key(&id) {
                 continue;
             }
             self.set_known(id, None);
-            self.failing.remove(&id);
+            self.failed.remove(&id);
+            self.quarantined.remove(&id);
             let served = self.served.remove(&id);
             self.removed_unserved += u64::from(self.wanted.remove(&id) && !served);
         }
@@ -796,7 +836,7 @@ impl Engine {
     }
 
     /// Gives free devices to the most urgent jobs whose assumptions are stored.
-    fn start(&mut self) -> Vec<Effect> {
+    pub fn start(&mut self) -> Vec<Effect> {
         let mut effects = vec![];
         while !self.stopping
             && !self.is_held_up()

@@ -6,8 +6,8 @@
 //! | the proof does not verify | expensive | its assumptions are verified, then again; counted against the device |
 //! | the program disagrees or refuses | expensive | its assumptions are verified; if all are good, given up |
 //! | an assumption is lost | cheap | that one is proved again, then this |
-//! | the store cannot be written or read just now | cheap | again, after a wait |
-//! | the disk is full | none | again, after a wait, without a limit |
+//! | the store panicked | cheap | again, after a wait |
+//! | the store cannot be written or read just now: a full disk, one that fails | none | again, after a wait, without a limit |
 //! | cancelled | none | again if it is wanted; otherwise the job is removed |
 //! | quarantined by an earlier process | none | given up |
 //!
@@ -160,7 +160,7 @@ impl Failure {
     pub fn cost(&self) -> Cost {
         match self {
             Self::Cancelled { .. } | Self::Quarantined { .. } => Cost::None,
-            Self::Store(error) if error.is_full() => Cost::None,
+            Self::Store(error) if error.is_transient() => Cost::None,
             Self::AssumptionLost { .. } | Self::Store(_) => Cost::Cheap,
             Self::Prove(_) | Self::Invalid(_) | Self::Panic { .. } | Self::TimedOut { .. } => Cost::Expensive,
         }
@@ -185,13 +185,13 @@ impl Failure {
                 Response::Reprove(*assumption)
             }
             Self::AssumptionLost { .. } => Response::GiveUp,
-            Self::Store(error) if !error.is_transient() => Response::GiveUp,
-            Self::Store(error) if error.is_full() => Response::Retry,
-            Self::Store(_)
+            Self::Store(error) if error.is_transient() => Response::Retry,
+            Self::Store(StoreError::Panicked)
             | Self::Prove(_)
             | Self::Invalid(_)
             | Self::Panic { .. }
             | Self::TimedOut { .. } => retry,
+            Self::Store(_) => Response::GiveUp,
             Self::Cancelled { .. } => Response::Retry,
             Self::Quarantined { .. } => Response::GiveUp,
         }

@@ -40,7 +40,7 @@ impl Default for Policy {
 }
 
 /// How often a statement may fail before it is given up. A cheap failure costs no proof (an assumption is lost, the store
-/// cannot be read); an expensive one costs up to a whole proof. An interruption is the end of the process during the proof:
+/// panics); an expensive one costs up to a whole proof. An interruption is the end of the process during the proof:
 /// the system killed it for its memory, say, or an operator did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {

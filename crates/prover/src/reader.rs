@@ -1,6 +1,7 @@
 //! The thread that reads the store, so that the pipeline does not wait for the disk: it looks statements up, and verifies in
-//! full what a failed proof relied on.
+//! full what a failed proof relied on. A panic of the store is the answer to what was asked, and ends no thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -33,13 +34,13 @@ pub enum Read {
 impl Read {
     /// Looks an order's receipt up.
     pub fn look_up(store: &dyn ReceiptStore, order: Arc<Order>) -> Self {
-        let result = look_up(store, &order);
+        let result = caught(|| look_up(store, &order));
         Self::LookedUp { order, result }
     }
 
     /// Verifies in full what an order relies on.
     pub fn check(store: &dyn ReceiptStore, order: Arc<Order>) -> Self {
-        let bad = check(store, &order);
+        let bad = caught(|| check(store, &order));
         Self::Checked { order, bad }
     }
 }
@@ -80,6 +81,11 @@ impl Reader {
         Ok(Self { questions: Some(questions), closing, thread: Some(thread) })
     }
 
+    /// Whether the thread has ended, though nobody closed it.
+    pub fn is_gone(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// Asks whether the order's receipt is stored.
     pub fn look_up(&self, order: Arc<Order>) {
         self.ask(Question::LookUp(order));
@@ -103,10 +109,15 @@ impl Drop for Reader {
         self.closing.store(true, Ordering::Relaxed);
         self.questions = None;
         if let Some(thread) = self.thread.take() {
-            // It panics only if the store does, and the pipeline has ended then.
+            // Where it panicked, the run has ended for that.
             let _ = thread.join();
         }
     }
+}
+
+/// What the store answers; an error where it panics.
+fn caught<R>(ask: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or(Err(StoreError::Panicked))
 }
 
 fn look_up(store: &dyn ReceiptStore, order: &Order) -> Result<Option<u64>, StoreError> {

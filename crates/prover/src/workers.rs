@@ -96,8 +96,21 @@ struct State {
     hanging_max: usize,
     /// The devices whose hung thread was not replaced.
     deserted: VecDeque<usize>,
+    /// Whether a thread ended by a panic.
+    is_gone: bool,
     /// `None` once closed, so that a hanging thread does not keep the store open.
     store: Option<Arc<dyn ReceiptStore>>,
+}
+
+/// Notes that its thread ends by a panic.
+struct NotesPanic(Arc<Shared>);
+
+impl Drop for NotesPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.state().is_gone = true;
+        }
+    }
 }
 
 impl Shared {
@@ -140,6 +153,7 @@ impl Workers {
             hanging: 0,
             hanging_max: HANGING_MAX * count.max(1),
             deserted: VecDeque::new(),
+            is_gone: false,
             store: Some(store),
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
@@ -147,6 +161,11 @@ impl Workers {
         let workers = Self { shared, backend, begins, done, patience, attempts: HashMap::new() };
         (0..count.max(1)).try_for_each(|device| workers.spawn(device))?;
         Ok(workers)
+    }
+
+    /// Whether a thread has ended, though nobody closed it.
+    pub fn is_gone(&self) -> bool {
+        self.shared.state().is_gone
     }
 
     /// Gives an order to the thread of its device.
@@ -169,6 +188,16 @@ impl Workers {
         }
         self.attempts.remove(&finished.order.id);
         Taken::Awaited(finished)
+    }
+
+    /// Whether the attempt at a statement has ended, and its answer is on the way.
+    pub fn has_ended(&self, id: &StatementId) -> bool {
+        self.attempts.get(id).is_some_and(|attempt| attempt.ended.load(Ordering::Relaxed))
+    }
+
+    /// The devices that have no thread, because too many hang. One that comes back takes the place.
+    pub fn deserted(&self) -> Vec<usize> {
+        self.shared.state().deserted.iter().copied().collect()
     }
 
     /// Asks the attempt at a statement to end. Its answer still comes.
@@ -228,7 +257,9 @@ impl Workers {
         let (shared, backend, done) = (self.shared.clone(), self.backend.clone(), self.done.clone());
         self.shared.state().alive += 1;
         let spawned = thread::Builder::new().name(format!("prover-{device}")).spawn(move || {
+            let noted = NotesPanic(shared.clone());
             let written_off = work(device, &shared, backend.as_ref(), done.as_ref());
+            drop(noted);
             // The thread must hold nothing of the pipeline once it counts as ended.
             drop((backend, done));
             if !written_off {

@@ -1,7 +1,9 @@
 //! Stores and engines that fail on request. For tests.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,12 +33,14 @@ pub struct FaultyStore {
     inner: Arc<dyn ReceiptStore>,
     reads_fail: AtomicBool,
     writes_fail: AtomicBool,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl FaultyStore {
     /// Passes everything on, until a fault is requested.
     pub fn new(inner: Arc<dyn ReceiptStore>) -> Self {
-        Self { inner, reads_fail: AtomicBool::new(false), writes_fail: AtomicBool::new(false) }
+        let (reads_fail, writes_fail) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { inner, reads_fail, writes_fail, panic: Mutex::default() }
     }
 
     /// Makes reads fail, or succeed again.
@@ -49,7 +53,16 @@ impl FaultyStore {
         self.writes_fail.store(fail, Ordering::Relaxed);
     }
 
+    /// Makes the next read panic with this.
+    pub fn panic_at_next_read(&self, with: Box<dyn Any + Send>) {
+        *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(with);
+    }
+
     fn read(&self) -> Result<&dyn ReceiptStore, StoreError> {
+        let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
         if self.reads_fail.load(Ordering::Relaxed) { Err(full()) } else { Ok(self.inner.as_ref()) }
     }
 

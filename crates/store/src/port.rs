@@ -444,8 +444,8 @@ pub enum StoreError {
     /// A completion asked the store to wait for its own writer, or found the queue full.
     #[error("a callback of the receipt store waits for the store itself: move that work to another thread")]
     Reentrant,
-    /// Code of the store or its engine panicked. Nothing of the write under way is stored.
-    #[error("the receipt store panicked at this write: the panic's own message is in the log")]
+    /// Code of the store or its engine panicked. Nothing of a write under way is stored.
+    #[error("the receipt store panicked: the panic's own message is in the log")]
     Panicked,
     /// The claim asked for is not the statement's.
     #[error("{statement}: the claim that was asked for is not the claim of this statement")]
@@ -478,11 +478,5 @@ impl StoreError {
     /// pipeline waits after such an error and asks again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. })
-    }
-
-    /// Whether the disk is full: writes succeed again as soon as there is room.
-    pub fn is_full(&self) -> bool {
-        let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        matches!(self, Self::Io { source, .. } if full(source.kind()))
     }
 }

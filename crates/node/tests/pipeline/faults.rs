@@ -1,33 +1,45 @@
 //! Faults while proving: the run ends in the same state within the budget, or with red health and a reason.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use reprise_chain::event::SourceEvent;
+use reprise_disk::data_dir::DataDir;
 use reprise_ledger::Ledger;
 use reprise_model::digest::Digest;
 use reprise_model::hash::Blake3;
 use reprise_model::journal::{Journal, SpanJournal};
+use reprise_model::order::Order;
 use reprise_model::receipt::{Receipt, Verified, Verifier, VerifyError};
 use reprise_model::statement::{ClaimScheme, Kind, StatementId};
 use reprise_node::event::{NoopObserver, Observer, PipelineEvent};
 use reprise_node::health::{Health, Level, Reason};
-use reprise_node::pipeline::RunError;
+use reprise_node::pipeline::{Context, Executor, Message, Pipeline, RunError};
 use reprise_node::report::{Report, SecondsByKind};
+use reprise_node::wire::{self, Deployment};
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::failure::Failure;
 use reprise_prover::mock::{MockBackend, MockConfig};
 use reprise_prover::policy::{Backoff, Breaker, Budget, Orphans, Policy};
+use reprise_prover::reader::Read;
+use reprise_prover::workers::{Assignment, Finished, run_attempt};
 use reprise_prover::wrapped::{Wrapped, Wrapper};
+use reprise_scheduler::record::MemoryLog;
+use reprise_store::disk::DiskEngine;
 use reprise_store::faulty::FaultyStore;
+use reprise_store::medium::Medium;
 use reprise_store::port::{Filter, Lookup, NewEntry};
+use reprise_store::simulated::{Operation, SimulatedDisk};
 use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::dev;
 use crate::flip::{Home, assert_sums, tuning};
-use crate::repeats::flips;
+use crate::repeats::{chain_of, flips};
 
 /// A home with these budgets and times, over these faults.
 fn home(mock: MockConfig, engine: impl FnOnce(Policy) -> Policy) -> Home {
@@ -523,4 +535,299 @@ fn a_full_disk_pauses_the_run_with_a_reason_and_it_goes_on_when_there_is_room() 
             assert!(begun <= 4 || !fails.1, "{what}: {begun} proofs were begun that could not be stored");
         }
     }
+}
+
+#[test]
+fn a_panic_at_a_look_up_fails_that_look_up_and_the_run_goes_on() {
+    let home = home(MockConfig::default(), |engine| engine);
+    let (backend, store) = home.open();
+    let store = Arc::new(FaultyStore::new(store));
+    let node = home.try_wire_over(dev::flip(), &backend, store.clone()).unwrap();
+    store.panic_at_next_read(Box::new("injected"));
+    let mut heard = Healths::default();
+    let ended = node.run(&never(), &mut heard).unwrap();
+    assert_eq!(ended.violations, vec![]);
+    let said = |health: &Health| health.to_string().contains("panicked");
+    assert!(heard.0.iter().any(said), "{:?}", heard.0);
+    assert_eq!((ended.report.attempts_failed, &ended.report.health), (1, &Health::default()));
+    assert_eq!(ended.report.prove_calls, ended.report.proved.total());
+}
+
+/// A panic that panics again where it is dropped: whoever catches it ends all the same.
+struct PanicsTwice;
+
+impl Drop for PanicsTwice {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("injected"));
+    }
+}
+
+#[test]
+fn a_thread_that_looks_receipts_up_and_ends_all_the_same_ends_the_run() {
+    let mut home = home(MockConfig::default(), |engine| engine);
+    // The look-up that is lost is never answered.
+    home.tuning.shutdown_grace = Duration::ZERO;
+    let (backend, store) = home.open();
+    let store = Arc::new(FaultyStore::new(store));
+    let node = home.try_wire_over(dev::flip(), &backend, store.clone()).unwrap();
+    store.panic_at_next_read(Box::new(PanicsTwice));
+    let ended = node.run(&never(), &mut NoopObserver);
+    assert!(matches!(ended, Err(RunError::ThreadGone)), "{ended:?}");
+}
+
+#[test]
+fn a_disk_that_fails_for_longer_than_any_budget_and_is_mended_ends_no_run_and_costs_no_proof() {
+    let clean = Home::new().try_run(dev::flip(), &never(), &mut NoopObserver).unwrap().report;
+    for begins in (10..100).step_by(30) {
+        let home = home(MockConfig::default(), |engine| engine);
+        let disk = SimulatedDisk::new();
+        disk.make_directory(Path::new("/node")).unwrap();
+        let dir = DataDir::lock_on(Arc::new(disk.clone()), Path::new("/node")).unwrap();
+        let backend = Arc::new(MockBackend::new(home.mock.clone(), Arc::new(Blake3), Arc::new(Ledger)));
+        let engine =
+            DiskEngine::open_on(Arc::new(disk.clone()), Path::new("/node/receipts"), 1 << 20).unwrap();
+        let store = Arc::new(Store::on(engine, backend.clone(), Options::default()).unwrap());
+        let node = home.try_wire_in(dir, dev::flip(), &backend, store).unwrap();
+        // More often than a statement may fail at no cost.
+        disk.fail(Operation::Write, begins, 40, ErrorKind::Other);
+        let mut heard = Healths::default();
+        let ended = node.run(&never(), &mut heard).unwrap();
+        assert_eq!(ended.violations, vec![], "{begins}");
+        assert_sums(&ended.report);
+        let waits = |health: &Health| matches!(health.reasons(), [Reason::Disk { .. }, ..]);
+        assert!(heard.0.iter().any(waits), "{begins}: {:?}", heard.0);
+        assert_eq!(ended.report.prove_calls, ended.report.proved.total(), "{begins}");
+        assert_eq!((&ended.report.state_root, ended.report.proved), (&clean.state_root, clean.proved));
+    }
+}
+
+/// A pipeline whose executor does what it is told to, when it is told to: it proves nothing by itself, and time stands still.
+struct ByHand {
+    pipeline: Pipeline,
+    hands: Hands,
+    events: VecDeque<SourceEvent>,
+}
+
+struct Hands {
+    backend: Arc<MockBackend>,
+    store: Arc<dyn ReceiptStore>,
+    now: Duration,
+    answers: VecDeque<Message>,
+    proving: Vec<Assignment>,
+    /// The statement whose attempt has ended, and was not answered.
+    ended: Option<StatementId>,
+    /// Whether no thread takes the place of a hung one.
+    deserts: bool,
+    deserted: Vec<usize>,
+}
+
+impl Executor for Hands {
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn since_epoch(&self) -> Duration {
+        self.now
+    }
+
+    fn look_up(&mut self, order: Arc<Order>) {
+        self.answers.push_back(Message::Read(Read::look_up(self.store.as_ref(), order)));
+    }
+
+    fn check(&mut self, order: Arc<Order>) {
+        self.answers.push_back(Message::Read(Read::check(self.store.as_ref(), order)));
+    }
+
+    fn prove(&mut self, assignment: Assignment) {
+        self.proving.push(assignment);
+    }
+
+    fn cancel(&mut self, _: &StatementId) {}
+
+    fn has_ended(&self, id: &StatementId) -> bool {
+        self.ended == Some(*id)
+    }
+
+    fn write_off(&mut self, id: &StatementId) -> std::io::Result<()> {
+        self.proving.retain(|assignment| assignment.order.id != *id);
+        self.deserted = if self.deserts { vec![0] } else { vec![] };
+        Ok(())
+    }
+
+    fn deserted(&self) -> Vec<usize> {
+        self.deserted.clone()
+    }
+
+    fn store(&mut self, order: Arc<Order>, entry: NewEntry) {
+        let result = self.store.put(entry);
+        self.answers.push_back(Message::Stored { order, result });
+    }
+}
+
+impl ByHand {
+    /// Two blocks with a transaction each are followed, an empty one is still to come, and the first proof has begun.
+    fn proving() -> Self {
+        let home = home(MockConfig::default(), |engine| engine);
+        let backend = Arc::new(MockBackend::new(home.mock.clone(), Arc::new(Blake3), Arc::new(Ledger)));
+        let store: Arc<dyn ReceiptStore> =
+            Arc::new(Store::in_memory(backend.clone(), Options::default()).unwrap());
+        let recording = chain_of(3);
+        let deployment = Deployment::new(&dev::ledger(), backend.clone(), Arc::new(Blake3), &recording.lane);
+        let settings = wire::Settings {
+            rule: home.rule,
+            permits: 1,
+            finality_depth: home.finality_depth,
+            data_dir: None,
+            tuning: home.tuning,
+        };
+        let founding = deployment.founding(recording.root.clone()).unwrap();
+        let records = Box::new(MemoryLog::default());
+        let (name, of_pipeline) = ("by hand".into(), store.clone());
+        let pipeline =
+            wire::build_pipeline(&settings, name, founding, &deployment, of_pipeline, records, None);
+        let hands = Hands {
+            backend,
+            store,
+            now: Duration::ZERO,
+            answers: VecDeque::new(),
+            proving: vec![],
+            ended: None,
+            deserts: false,
+            deserted: vec![],
+        };
+        let mut world = Self { pipeline: pipeline.unwrap(), hands, events: recording.events.into() };
+        world.follow();
+        world.follow();
+        assert_eq!(world.hands.proving.len(), 1);
+        world
+    }
+
+    fn tell<R>(&mut self, what: impl FnOnce(&mut Pipeline, &mut Context<'_>) -> R) -> R {
+        let mut context = Context { executor: &mut self.hands, observer: &mut NoopObserver };
+        what(&mut self.pipeline, &mut context)
+    }
+
+    /// The chain's next event, and what the store answers.
+    fn follow(&mut self) {
+        let event = self.events.pop_front().unwrap();
+        self.tell(|pipeline, context| pipeline.follow(event, context)).unwrap();
+        self.answer();
+    }
+
+    fn answer(&mut self) {
+        while let Some(message) = self.hands.answers.pop_front() {
+            self.tell(|pipeline, context| pipeline.receive(message, context)).unwrap();
+        }
+    }
+
+    /// So much time passes.
+    fn wait(&mut self, time: Duration) {
+        self.hands.now += time;
+        self.tell(Pipeline::wake).unwrap();
+        self.answer();
+    }
+
+    /// What the attempt that runs ends with.
+    fn prove(&self, at: usize) -> Finished {
+        let Assignment { order, witness, device } = &self.hands.proving[at];
+        let assignment = Assignment { order: order.clone(), witness: witness.clone(), device: *device };
+        run_attempt(assignment, self.hands.backend.as_ref(), self.hands.store.clone(), &Control::default())
+    }
+
+    fn receive(&mut self, message: Message) {
+        self.tell(|pipeline, context| pipeline.receive(message, context)).unwrap();
+        self.answer();
+    }
+
+    /// Proves all that is begun, to the end of the chain.
+    fn end(mut self) -> Report {
+        loop {
+            while !self.hands.proving.is_empty() {
+                let finished = self.prove(0);
+                self.hands.proving.remove(0);
+                self.receive(Message::Finished(finished));
+            }
+            if self.events.is_empty() {
+                break;
+            }
+            self.follow();
+        }
+        assert!(self.pipeline.progress().proved && self.pipeline.is_idle());
+        let ended = self.pipeline.end(false).unwrap();
+        assert_eq!(ended.violations, vec![]);
+        assert_sums(&ended.report);
+        ended.report
+    }
+}
+
+/// Longer than any proof may take.
+const HOURS: Duration = Duration::from_secs(36_000);
+
+#[test]
+fn a_proof_that_ended_while_the_node_stalled_is_neither_written_off_nor_made_again() {
+    let mut world = ByHand::proving();
+    let finished = world.prove(0);
+    world.hands.ended = Some(finished.order.id);
+    // Its answer waits behind a block.
+    world.hands.now += HOURS;
+    world.follow();
+    assert_eq!(world.hands.proving.len(), 1, "nothing is written off");
+    world.hands.proving.clear();
+    world.receive(Message::Finished(finished));
+    let report = world.end();
+    assert_eq!((report.timed_out, report.attempts_failed), (0, 0));
+    assert_eq!(report.prove_calls, report.proved.total());
+}
+
+#[test]
+fn nothing_is_proved_on_a_device_whose_threads_all_hang_until_one_of_them_is_back() {
+    let mut world = ByHand::proving();
+    let late = world.prove(0);
+    world.hands.deserts = true;
+    for _ in 0..3 {
+        world.wait(HOURS);
+        assert_eq!(world.hands.proving.len(), 0, "nothing waits for a thread that is not there");
+    }
+    world.hands.deserted.clear();
+    world.receive(Message::Late(late));
+    let report = world.end();
+    assert_eq!(report.timed_out, 1, "of the one that hung");
+    assert_eq!(report.prove_calls, report.proved.total());
+}
+
+#[test]
+fn nothing_is_kept_of_an_attempt_that_failed() {
+    let mut world = ByHand::proving();
+    let order = world.hands.proving.remove(0).order;
+    let reason = "injected".into();
+    let failure = ProveError::Transient { statement: order.id, reason }.into();
+    let took = Duration::ZERO;
+    world.receive(Message::Finished(Finished { order, result: Err(failure), took, cycles: 0, device: 0 }));
+    let provenances = world.pipeline.holds().into_iter().find(|(name, _)| *name == "provenances");
+    assert_eq!(provenances, Some(("provenances", 0)));
+}
+
+/// The orders whose receipts are found stored.
+struct Found(Vec<Arc<Order>>);
+
+impl Observer for Found {
+    fn on_event(&mut self, event: &PipelineEvent) {
+        if let PipelineEvent::Found { order, .. } = event {
+            self.0.push(order.clone());
+        }
+    }
+}
+
+#[test]
+fn attempts_at_what_is_found_stored_count_no_more() {
+    let home = Home::new();
+    home.run();
+    let mut found = Found(vec![]);
+    home.try_run(dev::flip(), &never(), &mut found).unwrap();
+    let order = found.0.pop().unwrap();
+    // A process ended after the receipt was durable, and before it noted that.
+    home.attempts().begin(order.id, order.kind());
+    assert_eq!(home.attempts().statements().len(), 1);
+    home.run();
+    assert!(home.attempts().statements().is_empty());
 }

@@ -132,12 +132,23 @@ impl Home {
         backend: &Arc<B>,
         store: Arc<dyn ReceiptStore>,
     ) -> Result<Node, WireError> {
+        self.try_wire_in(DataDir::lock(self.path()).unwrap(), recording, backend, store)
+    }
+
+    /// The same, in a directory of the caller's.
+    pub(crate) fn try_wire_in<B: Backend + 'static>(
+        &self,
+        dir: DataDir,
+        recording: Recording,
+        backend: &Arc<B>,
+        store: Arc<dyn ReceiptStore>,
+    ) -> Result<Node, WireError> {
         let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
         let settings = wire::Settings {
             rule: self.rule,
             permits: self.permits,
             finality_depth: self.finality_depth,
-            data_dir: Some(DataDir::lock(self.path()).unwrap()),
+            data_dir: Some(dir),
             tuning: self.tuning,
         };
         wire::build_node(settings, recorded(recording, self.pace), &ledger(), backend.clone(), hasher, store)

@@ -1,8 +1,9 @@
 //! A chain that is followed from a snapshot: what a node that joined late makes of it, and which snapshots the L1 refutes.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use reprise_chain::dev::{DevChain, script};
@@ -12,7 +13,7 @@ use reprise_chain::overlay::{Covenant, Overlay};
 use reprise_chain::recording::{Lane, Recording};
 use reprise_chain::source::{ChainSource, Poll, Progress, SourceError};
 use reprise_disk::data_dir::{DataDir, LockedPath};
-use reprise_disk::medium::FileSystem;
+use reprise_disk::medium::{FileSystem, Medium, MediumFile, Opening};
 use reprise_ledger::{Action, Payload};
 use reprise_model::block::{ChainBlock, ChainRoot};
 use reprise_model::coordinate::Checkpoint;
@@ -293,12 +294,17 @@ impl Shared {
     /// The same, told of its health.
     pub(crate) fn run_watched(&self, home: &Home, observer: &mut dyn Observer) -> RunOutcome {
         let root = self.beginning(home);
+        self.run_in(DataDir::lock(home.path()).unwrap(), root, home, observer)
+    }
+
+    /// The same, in a directory of the caller's.
+    fn run_in(&self, dir: DataDir, root: ChainRoot, home: &Home, observer: &mut dyn Observer) -> RunOutcome {
         let (backend, store) = home.open();
         let settings = wire::Settings {
             rule: home.rule,
             permits: home.permits,
             finality_depth: home.finality_depth,
-            data_dir: Some(DataDir::lock(home.path()).unwrap()),
+            data_dir: Some(dir),
             tuning: home.tuning,
         };
         let l1 = Box::new(Followed { shared: self.clone(), root, network: Some("dev") });
@@ -406,8 +412,10 @@ impl Observer for Obstructed {
         }
         let mut world = self.shared.0.lock().unwrap();
         match fails {
-            true if self.folder.is_file() => {
-                std::fs::remove_file(&self.folder).unwrap();
+            true if world.holds == Some(Held::UntilRefused) => {
+                if self.folder.is_file() {
+                    std::fs::remove_file(&self.folder).unwrap();
+                }
                 world.holds = Some(Held::UntilWritten);
             }
             false if world.holds == Some(Held::UntilWritten) => world.holds = None,
@@ -427,6 +435,62 @@ fn a_snapshot_that_cannot_be_written_degrades_health_until_the_next_one_is() {
     shared.0.lock().unwrap().holds = Some(Held::UntilRefused);
     let mut observer = Obstructed { shared: shared.clone(), folder, said: vec![] };
     let ended = shared.run_watched(&home, &mut observer);
+    assert_eq!(ended.violations, vec![]);
+    assert_eq!(observer.said, [(Level::Degraded, true), (Level::Green, false)]);
+    assert!(ended.report.health.is_green() && !snapshots_in(&home).is_empty());
+}
+
+/// A file system that panics when the first snapshot is written.
+#[derive(Default)]
+struct Panicking(AtomicBool);
+
+impl Medium for Panicking {
+    fn open(&self, path: &Path, opening: Opening) -> io::Result<Arc<dyn MediumFile>> {
+        let writes = std::thread::current().name() == Some("snapshots") && opening != Opening::Read;
+        if writes && !self.0.swap(true, Ordering::Relaxed) {
+            std::panic::resume_unwind(Box::new("injected"));
+        }
+        FileSystem.open(path, opening)
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        FileSystem.make_directory(path)
+    }
+
+    fn is_directory(&self, path: &Path) -> io::Result<bool> {
+        FileSystem.is_directory(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        FileSystem.list(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        FileSystem.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        FileSystem.remove(path)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        FileSystem.sync_directory(directory)
+    }
+
+    fn free(&self, directory: &Path) -> io::Result<u64> {
+        FileSystem.free(directory)
+    }
+}
+
+#[test]
+fn a_panic_at_a_snapshot_degrades_health_until_the_next_one_is_written() {
+    let (shared, home) = (Shared::new(), home());
+    shared.busy(30);
+    shared.0.lock().unwrap().holds = Some(Held::UntilRefused);
+    let folder = home.path().join("snapshots");
+    let mut observer = Obstructed { shared: shared.clone(), folder, said: vec![] };
+    let dir = DataDir::lock_on(Arc::new(Panicking::default()), home.path()).unwrap();
+    let ended = shared.run_in(dir, shared.root(), &home, &mut observer);
     assert_eq!(ended.violations, vec![]);
     assert_eq!(observer.said, [(Level::Degraded, true), (Level::Green, false)]);
     assert!(ended.report.health.is_green() && !snapshots_in(&home).is_empty());

@@ -104,6 +104,7 @@ fn the_result_of_a_written_off_attempt_is_late_and_hung_threads_do_not_accumulat
         begun.recv_timeout(WITHIN).unwrap();
         workers.write_off(&order.id).unwrap();
     }
+    assert_eq!(workers.deserted(), [0]);
     assign(&mut workers);
     assert!(begun.try_recv().is_err());
     // The first that returns is late, is reported, and takes the place.
@@ -111,6 +112,8 @@ fn the_result_of_a_written_off_attempt_is_late_and_hung_threads_do_not_accumulat
     let late = workers.take(answers.recv_timeout(WITHIN).unwrap());
     assert!(matches!(late, Taken::Late(finished) if finished.result.as_ref().unwrap().id() == order.id));
     begun.recv_timeout(WITHIN).unwrap();
+    assert!(workers.deserted().is_empty());
+    assert!(!workers.has_ended(&order.id));
     (0..HANGING_MAX).for_each(|_| pass.send(()).unwrap());
     let mut awaited = 0;
     for _ in 0..HANGING_MAX {
