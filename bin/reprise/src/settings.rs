@@ -179,7 +179,7 @@ pub(crate) struct ProvingSettings {
     #[arg(long, value_name = "N", default_value_t = 3)]
     attempts: u32,
 
-    /// How often it may fail at no cost: a receipt is lost, the disk fails
+    /// How often it may fail at no cost: a receipt is lost, a look-up panics
     #[arg(long, value_name = "N", default_value_t = 16)]
     cheap_attempts: u32,
 
