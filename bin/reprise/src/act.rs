@@ -17,7 +17,7 @@ use reprise_kaspa::draft::Completed;
 use reprise_kaspa::names;
 use reprise_kaspa::user::{self, LaneTips, Pair, Pending, Session, User, UserError, Waited};
 use reprise_ledger::{Action, Ledger, Payload};
-use reprise_model::digest::ResourceId;
+use reprise_model::digest::{Digest, ResourceId};
 use reprise_model::processor;
 use reprise_model::transaction::TransactionRead;
 use serde_json::{Value, json};
@@ -342,7 +342,7 @@ struct Part {
 
 impl Part {
     fn of(completed: &Completed) -> Self {
-        let Completed { transaction, mass, fee } = completed;
+        let Completed { transaction, mass, fee, .. } = completed;
         Self { id: transaction.id().to_string(), mass: *mass, fee: *fee }
     }
 
@@ -550,17 +550,9 @@ mod tests {
         let price = reprise_model::transaction::Price { amount: 10, collector: ResourceId([9; 32]) };
         let foreseen = Ahead::new(me, price, 900, &read).foresee(&message, &payload).unwrap();
         let [gathers, acts] = [1, 2].map(|fee| Part { id: fee.to_string(), mass: 10, fee });
-        let (foreseen, accepted) = (Some(foreseen), None);
-        let mut report = Report {
-            message: &message,
-            me,
-            payload: &payload,
-            gathers,
-            acts,
-            foreseen,
-            accepted,
-            sent: false,
-        };
+        let (foreseen, waited) = (Some(foreseen), None);
+        let mut report =
+            Report { message: &message, me, payload: &payload, gathers, acts, foreseen, waited, sent: false };
         let (text, json) = (report.text(), report.json());
         assert!(
             text.contains(&format!(
@@ -580,9 +572,15 @@ mod tests {
         );
         report.sent = true;
         for (score, late) in [(1_000, false), (1_001, true)] {
-            report.accepted = Some(score);
+            report.waited = Some(Waited::Accepted(score));
             assert_eq!(report.json()["late"], late);
             assert_eq!(report.text().contains("after its deadline"), late);
         }
+        report.waited = Some(Waited::Expired);
+        assert_eq!(
+            (&report.json()["late"], &report.json()["accepted_daa_score"]),
+            (&true.into(), &Value::Null)
+        );
+        assert!(report.text().contains("no block accepted it"));
     }
 }
