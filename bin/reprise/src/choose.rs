@@ -46,6 +46,27 @@ pub(crate) fn prover(settings: &Settings, systems: &ProofSystems) -> Result<Chos
     }
 }
 
+/// Refuses what only a Kaspa node would use, where the L1 is none: who forgot --l1 would else watch a replay, and take its green end
+/// for their own.
+pub(crate) fn check_node(settings: &Settings) -> Result<(), Failure> {
+    if matches!(settings.l1.source, settings::L1::Kaspa(_)) {
+        return Ok(());
+    }
+    let covenant = &settings.covenant;
+    for (name, is_said) in [("covenant", covenant.id != "none"), ("key-file", covenant.key_file.is_some())] {
+        if is_said {
+            let l1 = &settings.l1.source;
+            return Err(settings.refuse(
+                name,
+                format!(
+                    "it is of a Kaspa node, and --l1 names none ({l1}): say --l1 kaspa:ws://HOST:PORT, or leave it out"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The data directory, held, and the L1 to follow with this backend. The directory is not made where the chain to replay cannot be read.
 pub(crate) fn directory_and_l1(
     settings: &Settings,

@@ -35,6 +35,7 @@ pub(crate) fn run(
         tuning: settings.tuning(),
     };
     wiring.check()?;
+    choose::check_node(settings)?;
     if settings.proving.only_follows() && settings.fleet.jobs.is_some() {
         return Err(Failure::usage(
             "--backend none proves nothing, so nothing is asked of a fleet: leave --jobs out",

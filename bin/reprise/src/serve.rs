@@ -39,6 +39,7 @@ const REST: u32 = 9;
 /// Serves until Ctrl-C.
 pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit, Failure> {
     let token = observing::check(settings)?;
+    choose::check_node(settings)?;
     let chosen = choose::backend(settings, systems)?;
     let (mut marks, began) = (marks(&settings.data_dir), Instant::now());
     let store = choose::store_beside(settings, systems)?;

@@ -18,6 +18,7 @@ use reprise_api::server::Token;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::receipts_in;
 use reprise_jobs::Device;
+use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::limits::ProveApart;
 use reprise_model::profile::SealKind;
 use reprise_node::wire::Tuning;
@@ -80,12 +81,12 @@ pub(crate) struct L1Settings {
     pub(crate) source: L1,
 
     /// The lane of a Kaspa L1: a namespace of four characters, or a subnetwork in 40 hexadecimal ones
-    #[arg(long, value_name = "LANE", default_value = "rpri")]
+    #[arg(long, value_name = "LANE", default_value = "rpri", value_parser = lane)]
     pub(crate) lane: String,
 
     /// The canonical block from which a Kaspa L1 is followed in a new data directory; tip is one 100 blue scores below
     /// the node's tip, or, with a covenant, the block that the covenant begins after
-    #[arg(long, value_name = "HASH", default_value = "tip")]
+    #[arg(long, value_name = "HASH", default_value = "tip", value_parser = block_or_tip)]
     pub(crate) from: String,
 
     /// A block of a Kaspa L1 is followed once the node's tip is more than this many blue scores above it. With 0
@@ -102,12 +103,12 @@ pub(crate) struct L1Settings {
 #[command(next_help_heading = "Settling on Kaspa")]
 pub(crate) struct CovenantSettings {
     /// The covenant that settlements spend, in 64 hexadecimal characters, or none; `found-covenant` makes one
-    #[arg(id = "covenant", long = "covenant", value_name = "ID", default_value = "none")]
+    #[arg(id = "covenant", long = "covenant", value_name = "ID", default_value = "none", value_parser = covenant_or_none)]
     pub(crate) id: String,
 
     /// The address that deposits are paid to. vault is the covenant's own, from which exits are paid (without a
     /// covenant it is unspendable). unspendable is an address that cannot be spent from
-    #[arg(long, value_name = "ADDRESS", default_value = "vault")]
+    #[arg(long, value_name = "ADDRESS", default_value = "vault", value_parser = deposit)]
     pub(crate) deposit: String,
 
     /// What the rollup takes for a step of a message, in sompi. It is pinned: the covenant of another price is another
@@ -115,7 +116,7 @@ pub(crate) struct CovenantSettings {
     pub(crate) price: u32,
 
     /// The address whose account collects the price. A price needs one: anybody could take what is set aside for nobody
-    #[arg(long, value_name = "ADDRESS", default_value = "nobody")]
+    #[arg(long, value_name = "ADDRESS", default_value = NOBODY, value_parser = collector)]
     pub(crate) collector: String,
 
     /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a private network), or
@@ -401,6 +402,11 @@ impl Settings {
         let table = table();
         let sources = Sources::gather(&table, flags, environment, file)?;
         let mut settings: Self = sources.parse(table)?;
+        if settings.covenant.price > 0 && settings.covenant.collector == NOBODY {
+            let why =
+                "a price needs a collector (--collector): anybody could take what is set aside for nobody";
+            return Err(sources.refuse("price", why));
+        }
         let workload = match &settings.workload {
             Some(name) => systems.workload(name).map_err(|reason| sources.refuse("workload", reason))?,
             None => systems.default_workload(),
@@ -489,6 +495,9 @@ impl Settings {
         Tuning { engine, retention: self.reorgs.retention(), shutdown_grace, prove_apart, snapshot_every }
     }
 }
+
+/// No collector of the price.
+const NOBODY: &str = "nobody";
 
 /// The backend that proves nothing.
 const NO_BACKEND: &str = "none";
@@ -764,6 +773,56 @@ fn orphans(text: &str) -> Result<Orphans, &'static str> {
         None if text == "finish-and-store" => Ok(Orphans::FinishAndStore),
         _ => Err("say finish-and-store or abort-after:SECONDS"),
     }
+}
+
+// What names a rollup on Kaspa has the right form whatever the L1 is: it is a typing error then too.
+
+fn covenant_or_none(text: &str) -> Result<String, String> {
+    match text {
+        "none" => Ok(text.into()),
+        _ => Digest::from_hex(text).map(|_| text.into()).map_err(|e| format!("{e}, or none")),
+    }
+}
+
+fn block_or_tip(text: &str) -> Result<String, String> {
+    match text {
+        "tip" => Ok(text.into()),
+        _ => text.parse::<BlockHash>().map(|_| text.into()).map_err(|e| format!("{e}, or tip")),
+    }
+}
+
+fn lane(text: &str) -> Result<String, String> {
+    #[cfg(feature = "kaspa")]
+    reprise_kaspa::names::subnetwork(text).map_err(|e| e.to_string())?;
+    #[cfg(not(feature = "kaspa"))]
+    if text.len() != 4 && (text.len() != 40 || !text.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        return Err("say a namespace of four characters, or a subnetwork in 40 hexadecimal ones".into());
+    }
+    Ok(text.into())
+}
+
+fn deposit(text: &str) -> Result<String, String> {
+    match text {
+        "vault" | "unspendable" => Ok(text.into()),
+        _ => address(text).map_err(|e| format!("{e}: give an address of Kaspa, vault or unspendable")),
+    }
+}
+
+fn collector(text: &str) -> Result<String, String> {
+    match text {
+        NOBODY => Ok(text.into()),
+        _ => address(text).map_err(|e| format!("{e}: give an address of Kaspa, or nobody")),
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    #[cfg(feature = "kaspa")]
+    reprise_kaspa::names::account_of_address(text).map_err(|e| e.to_string())?;
+    #[cfg(not(feature = "kaspa"))]
+    if !text.contains(':') {
+        return Err("no address".into());
+    }
+    Ok(text.into())
 }
 
 fn path_or_none(text: &str) -> Result<OrNone<PathBuf>, &'static str> {

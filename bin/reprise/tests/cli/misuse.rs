@@ -63,6 +63,52 @@ fn wrong_use_exits_2_and_lists_what_is_allowed() {
 }
 
 #[test]
+fn who_forgets_the_node_is_told_so_instead_of_shown_a_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key").display().to_string();
+    let covenant = "4c".repeat(32);
+    let (run, doctor) = (&["run", "--backend", "mock"][..], &["doctor"][..]);
+    for (args, commands) in [
+        (["--covenant", &covenant], &[run, doctor, &["serve", "--backend", "mock"]][..]),
+        // What pays is no matter of a directory that is shown.
+        (["--key-file", &key], &[run, doctor]),
+    ] {
+        for command in commands {
+            let output = reprise(dir.path(), &[*command, &args].concat());
+            let said = refusal(&output);
+            assert_eq!(output.status.code(), Some(2), "{command:?} {args:?}: {said}");
+            assert!(said.contains(args[0]) && said.contains("--l1 kaspa:ws://HOST:PORT"), "{said}");
+            assert!(output.stdout.is_empty(), "{command:?} {args:?}");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was begun");
+}
+
+#[test]
+fn what_names_a_rollup_has_its_form_whatever_the_l1_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, word) in [
+        (["--covenant", "zz"], "or none"),
+        (["--lane", "toolong"], "a namespace of four characters"),
+        (["--from", "zz"], "or tip"),
+        (["--deposit", "x"], "vault or unspendable"),
+        (["--collector", "x"], "or nobody"),
+        (["--price", "5"], "a price needs a collector"),
+    ] {
+        // Not all are flags of `doctor`, and each has its variable.
+        let variable = (format!("REPRISE_{}", args[0][2..].to_uppercase()), args[1]);
+        let run = reprise(dir.path(), &[&["run", "--backend", "mock"][..], &args].concat());
+        let doctor = command(dir.path(), &["doctor"]).envs([variable]).output().unwrap();
+        for output in [run, doctor] {
+            let said = refusal(&output);
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+            assert!(said.contains(word), "{args:?}: {said}");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was begun");
+}
+
+#[test]
 fn a_recording_that_is_missing_damaged_or_foreign_is_refused_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chain.reprise");
