@@ -31,8 +31,8 @@ pub(crate) struct Cli {
     #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
 
-    /// The log level on standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
-    /// [default: warn; off for `sim`]
+    /// The log level on standard error: error, warn, info, debug, trace or off; or for one crate CRATE=LEVEL, with
+    /// commas between [default: warn; off for `sim`]
     #[arg(long, global = true, help_heading = COMMON, value_name = "LEVEL", env = "REPRISE_LOG")]
     pub(crate) log: Option<String>,
 }

@@ -117,8 +117,10 @@ mod worker;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub use reprise_model::digest::ResourceId;
 pub use reprise_node::rng::Rng;
@@ -174,9 +176,8 @@ pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
 }
 
 fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
-    let filter = EnvFilter::try_new(cli.log()).map_err(|e| {
-        Failure::usage(format!("--log {}: {e}: say for instance info, or reprise_node=debug", cli.log()))
-    })?;
+    let said_in_variable = matches.value_source("log") == Some(ValueSource::EnvVariable);
+    let filter = log_filter(cli.log(), if said_in_variable { "REPRISE_LOG=" } else { "--log " })?;
     // What cannot be logged is not reported to standard error, which is where it could not be written.
     let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
@@ -222,6 +223,22 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::New(args) => new::new(args, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
+}
+
+/// What is logged. `said_as` comes before the directives where they were said.
+fn log_filter(directives: &str, said_as: &str) -> Result<EnvFilter, Failure> {
+    let refuse = |why: String| Failure::usage(format!("{said_as}{directives}: {why}"));
+    // A word alone is also the name of a crate, of which everything would be logged: a typing error would silence the rest.
+    let alone = directives.split(',').map(str::trim).filter(|it| !it.is_empty() && !it.contains(['=', '[']));
+    for word in alone {
+        if word.parse::<LevelFilter>().is_err() {
+            return Err(refuse(format!(
+                "`{word}` is no level: say error, warn, info, debug, trace or off, or for one crate CRATE=LEVEL, as in {word}=debug"
+            )));
+        }
+    }
+    EnvFilter::try_new(directives)
+        .map_err(|e| refuse(format!("{e}: say for instance info, or reprise_node=debug")))
 }
 
 /// The programs of the chapter compile.

@@ -202,11 +202,29 @@ fn a_bad_value_is_reported_as_it_was_given() {
         (&["run", "--permits", "0"], Some(("REPRISE_PERMITS", "2")), "--permits 0: at least one".into()),
         (&["receipts", "ls"], Some(("REPRISE_VERIFY", "never")), "REPRISE_VERIFY=never: ".into()),
         (&["doctor", "--log", "loud=very"], None, "--log loud=very: ".into()),
+        (
+            &["doctor", "--log", "errro"],
+            None,
+            "--log errro: `errro` is no level: say error, warn, info".into(),
+        ),
+        (&["doctor", "--log", "info,reprise_node"], None, "`reprise_node` is no level".into()),
+        (&["doctor"], Some(("REPRISE_LOG", "wran")), "REPRISE_LOG=wran: `wran` is no level".into()),
     ] {
         let mut command = command(dir.path(), args);
         let output = command.envs(variable).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
         assert!(refusal(&output).contains(&said), "{args:?}: {}", refusal(&output));
+    }
+}
+
+#[test]
+fn every_level_and_the_level_of_a_crate_can_be_said_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    for log in
+        ["error", "warn", "info", "debug", "trace", "off", "INFO", "warn,reprise_node=debug", "reprise=off"]
+    {
+        let output = reprise(dir.path(), &["doctor", "--log", log]);
+        assert!(output.status.success(), "{log}: {}", refusal(&output));
     }
 }
 
