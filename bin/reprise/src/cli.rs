@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum,
 
 use crate::backends::ProofSystems;
 use crate::exit::Exit;
-use crate::settings::{COMMON, table};
+use crate::settings::{COMMON, SERVED_AT, table};
 use crate::sources::{name, variable};
 
 /// A fork-aware ZK proving pipeline for based rollups that never proves the same statement twice.
@@ -211,6 +211,11 @@ pub(crate) fn command() -> clap::Command {
         let flags = flags.map(|flag| flag.global(nested));
         command = command.mut_subcommand(*subcommand, |command| command.args(flags));
     }
+    let serves = |api: Arg| {
+        let help = "Serve at http://ADDR/. An address that other machines can reach needs --api-token-file";
+        api.default_value(SERVED_AT.to_string()).help(help)
+    };
+    command = command.mut_subcommand("serve", |command| command.mut_arg("api", serves));
     // These commands need a node: for them the setting has no default.
     for subcommand in ["record", "found-covenant", "claims", "deposit", "transfer", "exit", "send"] {
         let node = |l1: Arg| {

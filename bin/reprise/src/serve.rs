@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,9 +26,6 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::{choose, ledger, observing, stop};
 
-/// Where it is served unless the settings say it.
-const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -38,7 +34,7 @@ const REST: u32 = 9;
 
 /// Serves until Ctrl-C.
 pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit, Failure> {
-    let token = observing::check(settings)?;
+    let (token, address) = (observing::check(settings)?, settings.served_at()?);
     choose::check_node(settings)?;
     let chosen = choose::backend(settings, systems)?;
     let (mut marks, began) = (marks(&settings.data_dir), Instant::now());
@@ -60,7 +56,6 @@ pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit,
     let limits = Limits::default();
     let none = Box::new(|| "# a directory has no metrics: a run has, with --metrics or --api\n".to_owned());
     let served = Served::new(facts, published, none, store.clone(), None, limits.streams);
-    let address = settings.observing.api.unwrap_or(ADDRESS);
     let endpoint = Endpoint::api(address, served, token, limits).map_err(|e| settings.refuse("api", e))?;
     let stop = stop::on_signal()?;
     eprintln!("{} can be looked at at http://{}/", settings.data_dir.display(), endpoint.address());

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -67,6 +67,9 @@ pub(crate) struct Settings {
     #[arg(skip)]
     sources: Sources,
 }
+
+/// Where `serve` serves unless --api names another address.
+pub(crate) const SERVED_AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// The help section of the settings of every command.
 pub(crate) const COMMON: &str = "Common options";
@@ -553,6 +556,20 @@ impl ReorgSettings {
         Retention {
             grace: self.grace_depth.unwrap_or(self.finality_depth().min(grace)),
             retained: self.retained_depth.or(self.finality_depth).unwrap_or(retained),
+        }
+    }
+}
+
+impl Settings {
+    /// Where the API is served by a command that does nothing else.
+    pub(crate) fn served_at(&self) -> Result<SocketAddr, Failure> {
+        match (self.observing.api, self.sources.said("api")) {
+            (Some(address), _) => Ok(address),
+            (None, None) => Ok(SERVED_AT),
+            (None, Some(_)) => Err(self.refuse(
+                "api",
+                format!("this command serves it: say IP:PORT, or leave it out for {SERVED_AT}"),
+            )),
         }
     }
 }

@@ -121,4 +121,9 @@ fn what_holds_no_run_of_these_settings_is_refused_by_name() {
     let other = refused(dir.path(), &["--l1", "dev"]);
     assert!(other.contains("no state of this L1"), "{other}");
     assert!(refused(dir.path(), &["--api", "0.0.0.0:0"]).contains("--api-token-file"));
+    let nowhere = refused(dir.path(), &["--api", "none"]);
+    assert!(nowhere.contains("--api none: this command serves it"), "{nowhere}");
+    let help = String::from_utf8(reprise(dir.path(), &["serve", "--help"]).stdout).unwrap();
+    let api = help.split("--api <ADDR>").nth(1).unwrap().split("--api-token-file <").next().unwrap();
+    assert!(api.contains("[default: 127.0.0.1:8080]") && !api.contains("none"), "{api}");
 }
