@@ -27,7 +27,8 @@ pub(crate) struct Cli {
     #[arg(long, global = true, help_heading = COMMON, value_name = "FILE", env = "REPRISE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print one JSON object as the last line of standard output
+    /// Print one JSON value as the last line of standard output: an object, of a list an array; of an error
+    /// {"error": TEXT, "exit": CODE}
     #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
 

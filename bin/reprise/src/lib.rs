@@ -151,17 +151,22 @@ use crate::settings::Settings;
 /// }
 /// ```
 pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
+    // Known before the command line is: that may be what is wrong.
+    let json = std::env::args_os().any(|argument| argument == "--json");
     let exit = vectors::checked().and_then(|()| ProofSystems::new(systems, workloads)).and_then(|systems| {
-        let matches = cli::command_of(&systems).get_matches();
-        match Cli::from_arg_matches(&matches) {
-            Ok(cli) => dispatch(&systems, &cli, &matches),
-            Err(wrong) => wrong.exit(),
+        let parsed = cli::command_of(&systems).try_get_matches();
+        match parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+            Ok((cli, matches)) => dispatch(&systems, &cli, &matches),
+            Err(wrong) => Ok(unparsed(&wrong, json)),
         }
     });
     let exit = exit.unwrap_or_else(|failure| {
         eprintln!("error: {failure}");
         if let Some(hint) = failure.hint() {
             eprintln!("hint: {hint}");
+        }
+        if json {
+            printing::failed(&failure.to_string(), failure.exit());
         }
         failure.exit()
     });
@@ -173,6 +178,21 @@ pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
         None => exit,
     };
     exit.into()
+}
+
+/// Says what is wrong with the command line, or shows the help that it asks for.
+fn unparsed(wrong: &clap::Error, json: bool) -> Exit {
+    // There is nowhere else to say that it cannot be said.
+    let _ = wrong.print();
+    if !wrong.use_stderr() {
+        return Exit::Done;
+    }
+    if json {
+        let said = wrong.render().to_string();
+        let said = said.split("\n\n").next().unwrap_or_default();
+        printing::failed(said.trim_start_matches("error: "), Exit::WrongUse);
+    }
+    Exit::WrongUse
 }
 
 fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
