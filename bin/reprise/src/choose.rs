@@ -1,6 +1,6 @@
 //! The parts of a run that the settings choose: workload, backend, L1 and receipt store.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -162,10 +162,15 @@ pub(crate) fn reading(
 
 /// The data directory as it is now, to be read only.
 fn detached(settings: &Settings) -> Result<DataDir, Failure> {
-    match settings.data_dir.exists() {
+    match is_there(&settings.data_dir)? {
         true => Ok(DataDir::detached(&settings.data_dir)?),
         false => Err(nothing(settings)),
     }
+}
+
+/// Whether it is there, as far as this user may see: what may not be looked at is not taken for missing.
+fn is_there(path: &Path) -> Result<bool, Failure> {
+    path.try_exists().map_err(|error| unreadable(path, &error))
 }
 
 /// The recorded or dev chain that the settings name, and what a run in the directory proved of it; `None` where the L1 is a live one.
@@ -177,7 +182,7 @@ fn recorded_in(
     let Some(chain) = recorded(settings, chosen)? else { return Ok(None) };
     let Chosen { workload, backend, hasher, .. } = chosen;
     let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), &chain.recording.lane);
-    match dir.records(&deployment.covenant().pins).path().exists() {
+    match is_there(dir.records(&deployment.covenant().pins).path())? {
         true => Ok(Some((chain, deployment))),
         false => Err(nothing(settings)),
     }
@@ -221,15 +226,20 @@ pub(crate) fn repaired_store(
 pub(crate) fn has_receipts(path: &Path) -> Result<(), Failure> {
     let missing = match path.try_exists() {
         Ok(true) => return Ok(()),
-        Ok(false) => {
-            "no receipts there yet: give the --data-dir of a run, or make one with `reprise run`".into()
-        }
+        Ok(false) => "no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            "a file is in the way: give a --data-dir that is a directory".into()
+            "a file is in the way: give a --data-dir that is a directory"
         }
-        Err(error) => format!("{error}: give a --data-dir that you may read, or run as the user whose it is"),
+        Err(error) => return Err(unreadable(path, &error)),
     };
     Err(Failure::usage(format!("{}: {missing}", path.display())))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::usage(format!(
+        "{path}: {error}: give a --data-dir that you may read, or run as the user whose it is"
+    ))
 }
 
 /// The same for reading only, beside a node that writes it, and anew whenever it changed.

@@ -149,7 +149,8 @@ fn who_may_read_a_directory_and_not_write_reads_its_receipts_and_who_may_not_is_
     assert!(output.status.success(), "{output:?}");
     assert_eq!(last_line(&output).as_array().unwrap().len(), 6);
     fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
-    for args in [&["receipts", "ls"][..], &["serve", "--backend", "mock"], &["backup", "copy"]] {
+    let account = ["account", &"5a".repeat(32), "--backend", "mock"];
+    for args in [&["receipts", "ls"][..], &["serve", "--backend", "mock"], &["backup", "copy"], &account] {
         let output = by_nobody(&dir, args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains("Permission denied"), "{args:?}: {said}");
