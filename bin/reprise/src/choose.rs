@@ -19,6 +19,7 @@ use crate::backends::{Chosen, ProofSystems, Verifiers};
 use crate::failure::Failure;
 use crate::kaspa;
 use crate::settings::{self, Settings};
+use crate::site;
 
 /// The workload.
 pub(crate) fn workload<'s>(settings: &Settings, systems: &'s ProofSystems) -> Result<&'s Workload, Failure> {
@@ -74,6 +75,7 @@ pub(crate) fn directory_and_l1(
     chosen: &Chosen,
 ) -> Result<(DataDir, Box<dyn L1>), Failure> {
     let recorded = recorded(settings, chosen)?;
+    site::check(&settings.data_dir)?;
     // Held before anything in the directory is opened, and until everything is closed.
     let dir = DataDir::lock(&settings.data_dir)?;
     let l1 = match recorded {

@@ -12,6 +12,7 @@
 //! | `sources` | where a setting's value comes from: flag, variable, config file, default |
 //! | `backends` | the proof systems of this build, and its workloads |
 //! | `ledger` | the default workload |
+//! | `site` | what lies where the data directory is, or is to be |
 //! | `choose` | the parts of a run that the settings choose: workload, backend, L1, store |
 //! | `kaspa` | Kaspa L1s, and what is recorded of them; `reprise found-covenant` |
 //! | `record` | `reprise record` |
@@ -104,6 +105,7 @@ mod run;
 mod serve;
 mod settings;
 mod sim;
+mod site;
 mod sizing;
 mod snapshot;
 mod sources;

@@ -27,6 +27,7 @@ use crate::cli::ReceiptsCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::site;
 
 /// Runs the command.
 pub(crate) fn receipts(
@@ -36,8 +37,9 @@ pub(crate) fn receipts(
     json: bool,
 ) -> Result<Exit, Failure> {
     let dir = settings.receipts_dir();
-    if !matches!(command, ReceiptsCommand::Import { .. }) {
-        choose::has_receipts(&dir)?;
+    match command {
+        ReceiptsCommand::Import { .. } => site::check(&settings.data_dir)?,
+        _ => choose::has_receipts(&dir)?,
     }
     let mut live = false;
     let mut held = None;

@@ -24,7 +24,7 @@ use crate::backends::{Chosen, ProofSystems};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
-use crate::{choose, ledger, observing, stop};
+use crate::{choose, ledger, observing, site, stop};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -36,6 +36,7 @@ const REST: u32 = 9;
 pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit, Failure> {
     let (token, address) = (observing::check(settings)?, settings.served_at()?);
     choose::check_node(settings)?;
+    site::check(&settings.data_dir)?;
     let chosen = choose::backend(settings, systems)?;
     let (mut marks, began) = (marks(&settings.data_dir), Instant::now());
     let store = choose::store_beside(settings, systems)?;

@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::kaspa;
 use crate::settings::Settings;
+use crate::site;
 
 /// Runs the command.
 pub(crate) fn snapshot(
@@ -122,6 +123,7 @@ fn import(
     let head = reader.head().clone();
     let here = |network: &str| deployment.identity(network.into());
     reader.check_identity(&here(&head.identity.network))?;
+    site::check(&settings.data_dir)?;
     let dir = DataDir::lock(&settings.data_dir)?;
     check_floor(&head, settings, systems, &pins)?;
     let place = dir.origin(&pins);

@@ -142,7 +142,7 @@ fn a_data_directory_that_is_a_file_is_refused_with_its_path() {
     let path = dir.path().join("data");
     fs::write(&path, b"mine").unwrap();
     let output = reprise(&path, &["run", "--backend", "mock"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(refusal(&output).contains("a file is in the way"), "{}", refusal(&output));
     let output = reprise(&path, &["receipts", "ls"]);
     assert!(refusal(&output).contains("a file is in the way"), "{}", refusal(&output));
@@ -159,6 +159,28 @@ fn a_directory_that_is_no_data_directory_is_refused_and_not_changed() {
     assert_eq!(output.status.code(), Some(1));
     assert!(refusal(&output).contains("thesis.txt"), "{}", refusal(&output));
     assert_eq!(fs::read(&foreign).unwrap(), b"mine");
+}
+
+#[test]
+fn a_directory_of_something_else_is_refused_and_nothing_is_left_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("Cargo.toml"), b"mine").unwrap();
+    let archive = dir.path().join("receipts.archive").display().to_string();
+    for args in [
+        &["run", "--backend", "mock"][..],
+        &["serve", "--backend", "mock"],
+        &["receipts", "import", &archive],
+    ] {
+        let output = reprise(dir.path(), args);
+        let said = refusal(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(
+            said.contains("no data directory of Reprise and not empty (it holds `Cargo.toml`)"),
+            "{said}"
+        );
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["Cargo.toml"], "{args:?}");
+    }
 }
 
 #[test]
