@@ -302,6 +302,9 @@ fn what_cannot_be_answered_is_a_problem_with_a_name() {
         let answer = request(node.address, line, &[]);
         assert_eq!(answer.problem(), (status, format!("urn:reprise:{name}")), "{line}");
     }
+    let checkpoint = get(node.address, "/v1/why?place=4");
+    assert_eq!(checkpoint.problem(), (400, "urn:reprise:bad-request".into()));
+    assert!(checkpoint.body.contains("/v1/receipts?checkpoint=4"), "{}", checkpoint.body);
     for list in ["blocks", "statements", "receipts"] {
         let answer = get(node.address, &format!("/v1/{list}/{none}"));
         assert_eq!(answer.problem(), (404, "urn:reprise:not-found".into()), "{list}");
@@ -511,6 +514,11 @@ fn the_document_names_every_path_and_its_refusals() {
     let document = get(node.address, "/openapi.json").json();
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert!(paths.len() >= 14, "{paths:?}");
+    let health = &document["paths"]["/health"]["get"]["responses"];
+    let line = "#/components/schemas/HealthLine";
+    for status in ["200", "503"] {
+        assert_eq!(health[status]["content"]["application/json"]["schema"]["$ref"], line, "{status}");
+    }
     for (path, item) in document["paths"].as_object().unwrap() {
         let operations = ["get", "post"].map(|method| (method, &item[method]));
         let mut described = operations.into_iter().filter(|(_, operation)| operation.is_object()).peekable();
