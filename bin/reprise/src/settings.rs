@@ -425,7 +425,10 @@ impl Settings {
             _ => (false, said),
         };
         let backend = said.unwrap_or_else(|| systems.default_name(workload));
-        let backend = systems.named(backend, workload).map_err(|reason| sources.refuse("backend", reason))?;
+        let backend = systems.named(backend, workload).map_err(|reason| {
+            let none = "none (nothing is proved), or none:NAME for what others prove with NAME";
+            sources.refuse("backend", format!("{reason}, or {none}"))
+        })?;
         (settings.proving.backend, settings.proving.only_follows) = (Some(backend.into()), only_follows);
         let timeout = || systems.timeout(backend).map(|timeout| timeout.as_secs());
         settings.proving.prove_timeout.get_or_insert_with(timeout);
@@ -503,7 +506,7 @@ impl Settings {
 const NOBODY: &str = "nobody";
 
 /// The backend that proves nothing.
-const NO_BACKEND: &str = "none";
+pub(crate) const NO_BACKEND: &str = "none";
 
 impl ProvingSettings {
     /// How many proofs a run may have at a time: none where it only follows.

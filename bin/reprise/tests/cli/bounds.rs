@@ -14,6 +14,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["run", "--bundle-batches", "0"], "1 or more"),
     (&["run", "--bundle-transactions", "0"], "1 or more"),
     (&["run", "--backend", "none:"], "mock"),
+    (&["run", "--backend", "nix"], "none (nothing is proved), or none:NAME"),
     (&["bench", "--backend", "none"], "proves nothing"),
     #[cfg(feature = "fleet")]
     (&["run", "--fleet-permits", "99999"], "1 to 1024"),
