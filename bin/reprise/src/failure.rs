@@ -133,6 +133,10 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
+            // What was named is not there, or is something else: nothing was begun.
+            Self::Recording(RecordingError::Io { action: "read", .. } | RecordingError::Foreign { .. })
+            | Self::Snapshot(SnapshotError::Io { action: "open", .. } | SnapshotError::NoSnapshot { .. })
+            | Self::Open(OpenError::NotAStore { .. }) => Exit::WrongUse,
             _ => Exit::Failed,
         }
     }

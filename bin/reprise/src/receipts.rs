@@ -38,7 +38,11 @@ pub(crate) fn receipts(
 ) -> Result<Exit, Failure> {
     let dir = settings.receipts_dir();
     match command {
-        ReceiptsCommand::Import { .. } => site::check(&settings.data_dir)?,
+        ReceiptsCommand::Import { file } => {
+            // Before a directory is made for it.
+            File::open(file).map_err(|e| Failure::usage(unread(file, &e).to_string()))?;
+            site::check(&settings.data_dir)?;
+        }
         _ => choose::has_receipts(&dir)?,
     }
     let mut live = false;
@@ -100,7 +104,7 @@ pub(crate) fn receipts(
             Ok(Exit::Done)
         }
         ReceiptsCommand::Export { file } => {
-            let out = File::create_new(file).map_err(|e| unwritten(file, &e))?;
+            let out = File::create_new(file).map_err(|e| Failure::usage(unwritten(file, &e).to_string()))?;
             let Exported { entries, damaged } = export(store, out).map_err(|error| {
                 // A part of an archive is of no use, and would be in the way of the next one.
                 let _ = fs::remove_file(file);

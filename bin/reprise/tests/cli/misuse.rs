@@ -113,27 +113,27 @@ fn a_recording_that_is_missing_damaged_or_foreign_is_refused_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chain.reprise");
     let l1 = format!("recording:{}", path.display());
-    let run = |word: &str| {
+    let run = |word: &str, code: i32| {
         let output = reprise(dir.path(), &["run", "--backend", "mock", "--l1", &l1]);
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(code));
         let said = refusal(&output);
         assert!(said.contains("chain.reprise") && said.contains(word), "{said}");
         assert!(!dir.path().join("LOCK").exists(), "a data directory was made for nothing");
     };
-    run("cannot read");
+    run("cannot read", 2);
     fs::write(&path, b"hello").unwrap();
-    run("not a recording");
+    run("not a recording", 2);
     let shipped = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise")).unwrap();
     let mut flipped = shipped.clone();
     flipped[1000] ^= 1;
     fs::write(&path, flipped).unwrap();
-    run("damaged");
+    run("damaged", 1);
     fs::write(&path, &shipped[..shipped.len() - 1]).unwrap();
-    run("damaged");
+    run("damaged", 1);
     let mut newer = shipped;
     newer[8] = 9;
     fs::write(&path, newer).unwrap();
-    run("format 9");
+    run("format 9", 1);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_directory_that_is_no_data_directory_is_refused_and_not_changed() {
     fs::create_dir_all(foreign.parent().unwrap()).unwrap();
     fs::write(&foreign, b"mine").unwrap();
     let output = reprise(dir.path(), &["run", "--backend", "mock"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(refusal(&output).contains("thesis.txt"), "{}", refusal(&output));
     assert_eq!(fs::read(&foreign).unwrap(), b"mine");
 }
@@ -165,7 +165,10 @@ fn a_directory_that_is_no_data_directory_is_refused_and_not_changed() {
 fn a_directory_of_something_else_is_refused_and_nothing_is_left_in_it() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("Cargo.toml"), b"mine").unwrap();
-    let archive = dir.path().join("receipts.archive").display().to_string();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let archive = elsewhere.path().join("receipts.archive");
+    fs::write(&archive, b"of another machine").unwrap();
+    let archive = archive.display().to_string();
     for args in [
         &["run", "--backend", "mock"][..],
         &["serve", "--backend", "mock"],
