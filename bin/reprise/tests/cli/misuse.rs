@@ -286,6 +286,23 @@ fn a_refusal_names_the_flag_or_argument_and_the_allowed_values() {
     }
 }
 
+#[test]
+fn of_a_recording_no_snapshot_is_of_use_and_one_that_is_not_there_is_named_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, absent] = ["out", "absent"].map(|name| dir.path().join(name).display().to_string());
+    let data = dir.path().join("data");
+    for (args, word) in [
+        (&["snapshot", "export", &out][..], "no snapshot is of use on a recorded or dev L1"),
+        (&["snapshot", "export", &out, "--l1", "dev"], "--l1 is dev"),
+        (&["snapshot", "import", &absent], "absent: cannot open the snapshot"),
+    ] {
+        let output = reprise(&data, args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
+        assert!(refusal(&output).contains(word), "{args:?}: {}", refusal(&output));
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[cfg(feature = "kaspa")]
 #[test]
 fn a_command_that_needs_a_node_is_refused_without_one() {
