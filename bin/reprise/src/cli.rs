@@ -802,7 +802,7 @@ pub(crate) struct SimArgs {
     pub(crate) blocks: Option<u64>,
 
     /// The mean time between blocks, in seconds: 120 makes three days of 2,160 blocks, in which what is wrong with the L1 lasts
-    /// for hours
+    /// for hours; 3600 at most
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) block_seconds: u64,
 
@@ -820,7 +820,7 @@ pub(crate) struct SimArgs {
     #[arg(long)]
     pub(crate) every_fault: bool,
 
-    /// The time of proofs, in percent of the drawn time; 0 for provers that are always ahead of the chain
+    /// The time of proofs, in percent of the drawn time, 1000 at most; 0 for provers that are always ahead of the chain
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     pub(crate) cost_percent: u64,
 

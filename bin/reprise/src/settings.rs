@@ -180,15 +180,15 @@ pub(crate) struct ProvingSettings {
     prove_timeout: Option<[u64; 3]>,
 
     /// How often a statement may fail before it is given up, counting failures that may have cost a proof
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one::<u32>)]
     attempts: u32,
 
     /// How often it may fail at no cost: a receipt is lost, the disk fails
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one::<u32>)]
     cheap_attempts: u32,
 
     /// How often the process may end during its proof, over all runs. After two times it is proved alone
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one::<u32>)]
     interruptions: u32,
 
     /// Milliseconds before a failed statement is begun again: after its first failure, and at most. The wait
