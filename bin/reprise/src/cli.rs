@@ -229,7 +229,16 @@ pub(crate) fn command() -> clap::Command {
         };
         command = command.mut_subcommand(subcommand, |command| command.mut_arg("l1", node));
     }
-    command
+    with_negative_numbers(command)
+}
+
+/// A negative number is a wrong value, which is refused with the name of what it was said of, and no unknown flag.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |arg: Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(takes).mut_subcommands(with_negative_numbers)
 }
 
 /// The settings given as flags, by their names.
@@ -532,7 +541,6 @@ Example:
   reprise attempts release 5f1c09")]
     Release {
         /// Their statement ids, with stm: or without; unique beginnings are enough
-        #[arg(required_unless_present = "all")]
         ids: Vec<String>,
         /// All of them
         #[arg(long, conflicts_with = "ids")]

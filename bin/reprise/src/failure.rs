@@ -38,7 +38,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The run ended early.
-    #[error(transparent)]
+    #[error("{}", ended(.0))]
     Run(#[from] RunError),
     /// The states in the data directory cannot be read.
     #[error(transparent)]
@@ -61,6 +61,15 @@ pub(crate) enum Failure {
     /// Another error, with its whole message.
     #[error("{0}")]
     Other(String),
+}
+
+/// Why a run ended. Of a statement that was given up, the failure may name it once more.
+fn ended(error: &RunError) -> String {
+    let RunError::GivenUp { statement, failure } = error else { return error.to_string() };
+    let failure = failure.to_string();
+    let named = failure.strip_prefix(&statement.to_string());
+    let why = named.map(|why| why.trim_start_matches(" is quarantined").trim_start_matches(": "));
+    format!("{statement} was given up: {}", why.unwrap_or(&failure))
 }
 
 impl Failure {

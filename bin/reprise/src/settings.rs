@@ -694,8 +694,9 @@ fn pace(text: &str) -> Result<Pace, &'static str> {
 const PERMITS_MAX: usize = 1024;
 
 fn permits(text: &str) -> Result<usize, String> {
-    match at_least_one(text) {
-        Err(_) => Err(format!("at least one proof must be able to run: say 1 to {PERMITS_MAX}")),
+    match text.parse() {
+        Err(_) => Err(format!("say a whole number, 1 to {PERMITS_MAX}")),
+        Ok(0) => Err(format!("at least one proof must be able to run: say 1 to {PERMITS_MAX}")),
         Ok(permits) if permits > PERMITS_MAX => Err(format!(
             "each proof has a thread, and that is more than there may be: say 1 to {PERMITS_MAX}"
         )),
