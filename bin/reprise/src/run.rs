@@ -64,7 +64,10 @@ pub(crate) fn run(
         jobs,
         fleet_metrics: metrics,
     };
-    let stop = stop::on_signal()?;
+    let grace = settings.tuning().shutdown_grace.as_secs();
+    let stop = stop::on_signal_saying(format!(
+        "proofs that run have {grace} s to end (--shutdown-grace), and are kept; press Ctrl-C again to stop at once"
+    ))?;
     let mut observers = observing::serve(settings, token, observed)?;
     #[cfg(feature = "otel")]
     if let Some(traces) = crate::traces::Traces::from_environment().map_err(Failure::usage)? {

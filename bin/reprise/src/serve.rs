@@ -58,7 +58,7 @@ pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit,
     let none = Box::new(|| "# a directory has no metrics: a run has, with --metrics or --api\n".to_owned());
     let served = Served::new(facts, published, none, store.clone(), None, limits.streams);
     let endpoint = Endpoint::api(address, served, token, limits).map_err(|e| settings.refuse("api", e))?;
-    let stop = stop::on_signal()?;
+    let stop = stop::on_signal_saying("nothing is served any more".into())?;
     eprintln!("{} can be looked at at http://{}/", settings.data_dir.display(), endpoint.address());
     server::serve(vec![endpoint]).map_err(|e| Failure::Other(e.to_string()))?;
 

@@ -40,7 +40,8 @@ fn stopped_at_once() -> Option<i32> {
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.by_ref().take(3).all(|line| line.starts_with("proved")));
     interrupt(&child);
-    said.find(|line| line.starts_with("stopping")).unwrap();
+    let stopping = said.find(|line| line.starts_with("stopping")).unwrap();
+    assert!(stopping.contains("60 s to end (--shutdown-grace)"), "{stopping}");
     interrupt(&child);
     child.wait().unwrap().code()
 }
