@@ -1036,7 +1036,7 @@ Example:
         /// Only those used at this checkpoint
         #[arg(long)]
         checkpoint: Option<u64>,
-        /// Only those used in this block
+        /// Only those used in this block; a unique beginning of its hash is enough
         #[arg(long, value_name = "HASH")]
         block: Option<String>,
         /// Only those of this program
@@ -1065,7 +1065,7 @@ Examples:
   reprise receipts why 7
   reprise receipts why 4/b244/batch")]
     Why {
-        /// A block hash, a checkpoint, or a coordinate
+        /// A block hash or a unique beginning of one, a checkpoint, or a coordinate
         place: String,
         /// The program asked for; with a coordinate
         #[arg(long, value_name = "ID")]

@@ -24,7 +24,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::asked::{Asked, Named, Page, cursor, limit, number, parse};
+use crate::asked::{Asked, BlockBeginning, Named, Page, cursor, limit, number, parse};
 use crate::exits;
 use crate::fleet;
 use crate::page;
@@ -277,21 +277,18 @@ async fn chain(State(served): Shared, Asked(asked): Asked<ChainQuery>) -> Result
 
 /// One block.
 #[utoipa::path(get, path = "/v1/blocks/{hash}", tag = "chain",
-    params(("hash" = String, Path, description = "Its hash, with blk: or without", pattern = "^(blk:)?[0-9a-fA-F]{64}$")),
+    params(("hash" = String, Path, description = "Its hash, with blk: or without; a unique beginning is enough", pattern = "^(blk:)?[0-9a-fA-F]{4,64}$")),
     responses(
         (status = OK, body = Block),
-        (status = NOT_FOUND, description = "It is not among the blocks that are served", body = Problem, content_type = MEDIA_TYPE)
+        (status = NOT_FOUND, description = "It is not among the blocks that are served", body = Problem, content_type = MEDIA_TYPE),
+        (status = CONFLICT, description = "Several blocks begin so: say more of it", body = Problem, content_type = MEDIA_TYPE)
     )
 )]
-async fn block(State(served): Shared, Named(hash): Named<BlockHash>) -> Result<Json<Arc<Block>>, Problem> {
-    let view = served.view();
-    let unknown = || {
-        Problem::not_found(format!(
-            "{hash}: no such block from checkpoint {} on: /v1/chain lists those served",
-            view.first
-        ))
-    };
-    view.block(&hash).cloned().map(Json).ok_or_else(unknown)
+async fn block(
+    State(served): Shared,
+    Named(block): Named<BlockBeginning>,
+) -> Result<Json<Arc<Block>>, Problem> {
+    block.find(&served.view()).cloned().map(Json)
 }
 
 // State.

@@ -151,6 +151,9 @@ fn every_path_answers_from_the_run() {
     assert_eq!(json("/v1/chain?limit=3")["blocks"].as_array().unwrap().len(), 3);
     let tip = chain["tip"]["block"].as_str().unwrap();
     assert_eq!(json(&format!("/v1/blocks/{tip}"))["canonical"], true);
+    for printed in [tip[..12].to_owned(), tip[4..16].to_uppercase(), format!("{}%E2%80%A6", &tip[..12])] {
+        assert_eq!(json(&format!("/v1/blocks/{printed}"))["hash"], tip, "{printed}");
+    }
     let settlements = json("/v1/settlements")["items"].as_array().unwrap().clone();
     assert!(
         settlements.iter().any(|it| it["canonical"] == true && it["confirmations"].as_u64().unwrap() > 0)
