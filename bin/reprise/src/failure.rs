@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// Wrong use.
     #[error("{0}")]
     Usage(String),
+    /// A setting has no value of its kind.
+    #[error("{0}")]
+    Setting(String),
     /// The recording cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
@@ -78,12 +81,16 @@ impl Failure {
         Self::Usage(message.into())
     }
 
-    /// What to do about it, where the message does not say it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    /// What to do about it, where the message does not say it. `command` is what was called.
+    pub(crate) fn hint(&self, command: &str) -> Option<String> {
         match self {
-            Self::Usage(_) => {
-                Some("`reprise --help` and `reprise COMMAND --help` list commands, flags and values")
-            }
+            Self::Setting(_) => Some(format!("`{command} --help` lists the flags and their values")),
+            _ => self.advice().map(str::to_owned),
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
             Self::Processor { .. } => Some(
                 "compile it on this machine, or without target-cpu in RUSTFLAGS: such a program runs everywhere",
             ),
@@ -141,7 +148,7 @@ impl Failure {
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
+            Self::Usage(_) | Self::Setting(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
             // What was named is not there, or is something else: nothing was begun.
             Self::Recording(RecordingError::Io { action: "read", .. } | RecordingError::Foreign { .. })
             | Self::Snapshot(SnapshotError::Io { action: "open", .. } | SnapshotError::NoSnapshot { .. })

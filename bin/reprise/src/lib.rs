@@ -155,16 +155,20 @@ use crate::settings::Settings;
 pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
     // Known before the command line is: that may be what is wrong.
     let json = std::env::args_os().any(|argument| argument == "--json");
+    let mut command = String::from("reprise");
     let exit = vectors::checked().and_then(|()| ProofSystems::new(systems, workloads)).and_then(|systems| {
         let parsed = cli::command_of(&systems).try_get_matches();
         match parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
-            Ok((cli, matches)) => dispatch(&systems, &cli, &matches),
+            Ok((cli, matches)) => {
+                command = called(&matches);
+                dispatch(&systems, &cli, &matches)
+            }
             Err(wrong) => Ok(unparsed(&wrong, json)),
         }
     });
     let exit = exit.unwrap_or_else(|failure| {
         eprintln!("error: {failure}");
-        if let Some(hint) = failure.hint() {
+        if let Some(hint) = failure.hint(&command) {
             eprintln!("hint: {hint}");
         }
         if json {
@@ -180,6 +184,12 @@ pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
         None => exit,
     };
     exit.into()
+}
+
+/// The words of the command that was called.
+fn called(matches: &ArgMatches) -> String {
+    let below = std::iter::successors(matches.subcommand(), |(_, below)| below.subcommand());
+    below.fold("reprise".into(), |words, (name, _)| format!("{words} {name}"))
 }
 
 /// Says what is wrong with the command line, or shows the help that it asks for.

@@ -100,7 +100,7 @@ impl Sources {
             // Clap names the argument as its usage shows it: `--permits <N>`.
             let shown = context(&wrong, ContextKind::InvalidArg);
             let name = shown.trim_start_matches("--").split([' ', '=']).next().unwrap_or_default();
-            self.refuse(name, reason(&wrong))
+            Failure::Setting(self.refuse(name, reason(&wrong)).to_string())
         })
     }
 

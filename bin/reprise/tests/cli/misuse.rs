@@ -109,6 +109,23 @@ fn what_names_a_rollup_has_its_form_whatever_the_l1_is() {
 }
 
 #[test]
+fn help_is_pointed_to_where_a_flag_or_its_value_is_wrong_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |args: &[&str]| refusal(&reprise(dir.path(), args));
+    let wrong = said(&["run", "--permits", "two"]);
+    assert!(wrong.contains("hint: `reprise run --help` lists the flags and their values"), "{wrong}");
+    let nested = command(dir.path(), &["receipts", "ls"]).env("REPRISE_VERIFY", "never").output().unwrap();
+    assert!(refusal(&nested).contains("`reprise receipts ls --help`"), "{}", refusal(&nested));
+    for args in [&["run", "--permitz", "2"][..], &["runn"]] {
+        assert!(said(args).contains("--help"), "{args:?}: {}", said(args));
+    }
+    for args in [&["receipts", "ls"][..], &["run", "--covenant", &"4c".repeat(32)], &["attempts", "release"]]
+    {
+        assert!(!said(args).contains("hint:"), "{args:?}: {}", said(args));
+    }
+}
+
+#[test]
 fn a_recording_that_is_missing_damaged_or_foreign_is_refused_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chain.reprise");
