@@ -215,6 +215,10 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
     let is_colored = std::io::stderr().is_terminal() && !no_color;
     log.with_writer(std::io::stderr).with_ansi(is_colored).init();
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    for unread in sources::unread(&settings::table(), variables) {
+        eprintln!("warning: {unread}");
+    }
     let flags = cli::flags(matches);
     let settings =
         Settings::resolve(flags, |variable| std::env::var_os(variable), cli.config.as_deref(), systems)?;

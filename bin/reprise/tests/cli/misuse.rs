@@ -260,6 +260,19 @@ fn a_bad_value_is_reported_as_it_was_given() {
 }
 
 #[test]
+fn a_misspelt_variable_is_warned_of_and_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(dir.path(), &["doctor", "--json"]).env("REPRISE_PERMITZ", "3").output().unwrap();
+    let said = refusal(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.starts_with("warning: the variable REPRISE_PERMITZ") && said.contains("REPRISE_PERMITS?"),
+        "{said}"
+    );
+    crate::command::last_line(&output);
+}
+
+#[test]
 fn every_level_and_the_level_of_a_crate_can_be_said_of_the_log() {
     let dir = tempfile::tempdir().unwrap();
     for log in
