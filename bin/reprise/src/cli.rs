@@ -15,8 +15,8 @@ use crate::sources::{name, variable};
 
 /// A fork-aware ZK proving pipeline for based rollups that never proves the same statement twice.
 ///
-/// Every setting has a flag, an environment variable and a key in the config file. A flag outranks the variable, and
-/// the variable the file. `reprise doctor` shows the values in effect and where each is from.
+/// Every setting that `reprise doctor` lists has a flag, an environment variable and a key in the config file. A flag outranks the
+/// variable, and the variable the file. `reprise doctor` shows the values in effect and where each is from.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -205,6 +205,11 @@ pub(crate) fn command() -> clap::Command {
     for setting in table.get_arguments().filter(|setting| name(setting) == DATA_DIR) {
         command = command.arg(flag(setting).global(true));
     }
+    // Who watches a run reads them there.
+    command = command.mut_subcommand("run", |run| {
+        let examples = run.get_after_help().map(ToString::to_string).unwrap_or_default();
+        run.after_help(format!("{examples}\n\n{}", Exit::line()))
+    });
     for (subcommand, shown) in SHOWN {
         // Those of a command with commands of its own can be said after these.
         let nested = ["jobs", "snapshot"].contains(subcommand);
@@ -1060,6 +1065,7 @@ Example:
     /// A coordinate is CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch[/MERGE_INDEX],
     /// CHECKPOINT/BLOCK/join/START/FIRST/LAST/HEIGHT or CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, where a unique
     /// beginning of a hash is enough. Program, profile and pins are those of the nearest place unless they are given.
+    /// The exit code is 0 for a hit and for a miss: with --json the field `answer` of a coordinate tells.
     #[command(after_help = "\
 Examples:
   reprise receipts why 7

@@ -145,7 +145,7 @@ pub(crate) fn new(args: &NewArgs, json: bool) -> Result<Exit, Failure> {
         println!("{}", json!({ "created": name, "reprise": path }));
     } else {
         println!(
-            "created {name}\n\n  cd {name}\n  cargo test                        # forks, flips, kills, lying provers"
+            "created {name}\n\n  cd {name}\n  cargo test --workspace            # forks, flips, kills, lying provers"
         );
         println!(
             "  cargo run -- run --data-dir data  # a chain that forks and flips back, proved by the mock"

@@ -40,7 +40,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAME", help_heading = "The workload")]
     workload: Option<String>,
 
-    /// The directory of receipts, batch records and settlements
+    /// The directory of receipts, batch records and settlements. Runs over several L1s and with several backends may share it,
+    /// one after the other
     #[arg(long, value_name = "DIR", help_heading = COMMON, default_value = "./reprise-data")]
     pub(crate) data_dir: PathBuf,
 

@@ -65,6 +65,8 @@ fn every_documented_exit_code_is_reached_and_no_other() {
     ];
     let reached = reached.map(|(code, meaning)| (code.unwrap(), meaning.to_owned()));
     assert_eq!(documented(), reached);
+    let of_run = String::from_utf8(reprise(dir.path(), &["run", "--help"]).stdout).unwrap();
+    assert!(of_run.contains("Exit codes: 0 done"), "{of_run}");
     // What clap itself refuses and shows ends the same way.
     assert_eq!((code(&["frobnicate"]), code(&["--version"])), (Some(2), Some(0)));
 }
