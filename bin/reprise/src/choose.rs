@@ -5,9 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
+use reprise_chain::source::{ChainSource, Connection, Poll, Progress, Ready, SourceError};
 use reprise_disk::data_dir::DataDir;
+use reprise_model::block::ChainRoot;
+use reprise_model::coordinate::Checkpoint;
 use reprise_node::event::Observer;
-use reprise_node::l1::{L1, RecordedChain};
+use reprise_node::l1::{L1, RecordedChain, WrappedL1};
 use reprise_node::states::States;
 use reprise_node::wire::{self, Deployment, WireError};
 use reprise_node::workload::Workload;
@@ -79,10 +82,55 @@ pub(crate) fn directory_and_l1(
     // Held before anything in the directory is opened, and until everything is closed.
     let dir = DataDir::lock(&settings.data_dir)?;
     let l1 = match recorded {
-        Some(chain) => Box::new(chain),
+        Some(chain) => {
+            let (name, left) = (chain.name.clone(), chain.recording.events.len());
+            let through =
+                move |source| Box::new(Ending { source, left: Some(left), name }) as Box<dyn ChainSource>;
+            Box::new(WrappedL1 { l1: Box::new(chain), through }) as Box<dyn L1>
+        }
         None => kaspa::l1(settings, &dir, until_idle, chosen)?,
     };
     Ok((dir, l1))
+}
+
+/// A recorded or dev chain that says once when it has ended: from then on nothing else is seen, for as long as the last bundle is open.
+struct Ending {
+    source: Box<dyn ChainSource>,
+    /// How many of its events are to come; `None` once it was said.
+    left: Option<usize>,
+    name: String,
+}
+
+impl ChainSource for Ending {
+    fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        let polled = self.source.poll(progress)?;
+        if let (Poll::Event(_), Some(left)) = (&polled, self.left) {
+            self.left = left.checked_sub(1);
+            if self.left.is_none() {
+                eprintln!(
+                    "{} has ended: empty blocks are added until the last bundle closes (--bundle-deadline)",
+                    self.name
+                );
+            }
+        }
+        Ok(polled)
+    }
+
+    fn notify(&mut self, ready: Ready) {
+        self.source.notify(ready);
+    }
+
+    fn begin_at(&mut self, block: &ChainRoot, checkpoint: Checkpoint) {
+        self.source.begin_at(block, checkpoint);
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.source.connection()
+    }
+
+    fn disk_error(&self) -> Option<String> {
+        self.source.disk_error()
+    }
 }
 
 /// The recorded or dev chain to follow; `None` where it is a live one.

@@ -101,3 +101,16 @@ fn an_eviction_prints_what_it_deletes_and_keeps_what_may_still_be_needed() {
     assert_eq!(gc("1000", &[]), all - below_nine);
     assert_eq!(json(dir.path(), RUN)["state_root"], report["state_root"]);
 }
+
+#[test]
+fn a_chain_that_has_ended_says_once_what_it_waits_for() {
+    for l1 in ["shipped", "dev"] {
+        let dir = tempfile::tempdir().unwrap();
+        let output =
+            reprise(dir.path(), &["run", "--backend", "mock", "--l1", l1, "--bundle-deadline", "200"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let ended: Vec<_> = said.lines().filter(|line| line.contains("has ended: empty blocks")).collect();
+        assert!(ended.len() == 1 && ended[0].contains("--bundle-deadline"), "{said}");
+    }
+}
