@@ -12,6 +12,11 @@ use crate::settings::Settings;
 
 /// Does what was asked.
 pub(crate) fn attempts(command: &AttemptsCommand, settings: &Settings, json: bool) -> Result<Exit, Failure> {
+    if matches!(command, AttemptsCommand::Release { ids, all: false } if ids.is_empty()) {
+        return Err(Failure::usage(
+            "which statements? give their ids, as `reprise attempts ls` lists them, or --all",
+        ));
+    }
     if !settings.data_dir.is_dir() {
         return Err(settings.refuse("data-dir", "there is no such directory"));
     }

@@ -1,13 +1,16 @@
 //! The parts of a run that the settings choose: workload, backend, L1 and receipt store.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
 use reprise_chain::recording::Recording;
+use reprise_chain::source::{ChainSource, Connection, Poll, Progress, Ready, SourceError};
 use reprise_disk::data_dir::DataDir;
+use reprise_model::block::ChainRoot;
+use reprise_model::coordinate::Checkpoint;
 use reprise_node::event::Observer;
-use reprise_node::l1::{L1, RecordedChain};
+use reprise_node::l1::{L1, RecordedChain, WrappedL1};
 use reprise_node::states::States;
 use reprise_node::wire::{self, Deployment, WireError};
 use reprise_node::workload::Workload;
@@ -19,6 +22,7 @@ use crate::backends::{Chosen, ProofSystems, Verifiers};
 use crate::failure::Failure;
 use crate::kaspa;
 use crate::settings::{self, Settings};
+use crate::site;
 
 /// The workload.
 pub(crate) fn workload<'s>(settings: &Settings, systems: &'s ProofSystems) -> Result<&'s Workload, Failure> {
@@ -46,6 +50,27 @@ pub(crate) fn prover(settings: &Settings, systems: &ProofSystems) -> Result<Chos
     }
 }
 
+/// Refuses what only a Kaspa node would use, where the L1 is none: who forgot --l1 would else watch a replay, and take its green end
+/// for their own.
+pub(crate) fn check_node(settings: &Settings) -> Result<(), Failure> {
+    if matches!(settings.l1.source, settings::L1::Kaspa(_)) {
+        return Ok(());
+    }
+    let covenant = &settings.covenant;
+    for (name, is_said) in [("covenant", covenant.id != "none"), ("key-file", covenant.key_file.is_some())] {
+        if is_said {
+            let l1 = &settings.l1.source;
+            return Err(settings.refuse(
+                name,
+                format!(
+                    "it is of a Kaspa node, and --l1 names none ({l1}): say --l1 kaspa:ws://HOST:PORT, or leave it out"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The data directory, held, and the L1 to follow with this backend. The directory is not made where the chain to replay cannot be read.
 pub(crate) fn directory_and_l1(
     settings: &Settings,
@@ -53,13 +78,59 @@ pub(crate) fn directory_and_l1(
     chosen: &Chosen,
 ) -> Result<(DataDir, Box<dyn L1>), Failure> {
     let recorded = recorded(settings, chosen)?;
+    site::check(&settings.data_dir)?;
     // Held before anything in the directory is opened, and until everything is closed.
     let dir = DataDir::lock(&settings.data_dir)?;
     let l1 = match recorded {
-        Some(chain) => Box::new(chain),
+        Some(chain) => {
+            let (name, left) = (chain.name.clone(), chain.recording.events.len());
+            let through =
+                move |source| Box::new(Ending { source, left: Some(left), name }) as Box<dyn ChainSource>;
+            Box::new(WrappedL1 { l1: Box::new(chain), through }) as Box<dyn L1>
+        }
         None => kaspa::l1(settings, &dir, until_idle, chosen)?,
     };
     Ok((dir, l1))
+}
+
+/// A recorded or dev chain that says once when it has ended: from then on nothing else is seen, for as long as the last bundle is open.
+struct Ending {
+    source: Box<dyn ChainSource>,
+    /// How many of its events are to come; `None` once it was said.
+    left: Option<usize>,
+    name: String,
+}
+
+impl ChainSource for Ending {
+    fn poll(&mut self, progress: Progress) -> Result<Poll, SourceError> {
+        let polled = self.source.poll(progress)?;
+        if let (Poll::Event(_), Some(left)) = (&polled, self.left) {
+            self.left = left.checked_sub(1);
+            if self.left.is_none() {
+                eprintln!(
+                    "{} has ended: empty blocks are added until the last bundle closes (--bundle-deadline)",
+                    self.name
+                );
+            }
+        }
+        Ok(polled)
+    }
+
+    fn notify(&mut self, ready: Ready) {
+        self.source.notify(ready);
+    }
+
+    fn begin_at(&mut self, block: &ChainRoot, checkpoint: Checkpoint) {
+        self.source.begin_at(block, checkpoint);
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        self.source.connection()
+    }
+
+    fn disk_error(&self) -> Option<String> {
+        self.source.disk_error()
+    }
 }
 
 /// The recorded or dev chain to follow; `None` where it is a live one.
@@ -141,10 +212,15 @@ pub(crate) fn reading(
 
 /// The data directory as it is now, to be read only.
 fn detached(settings: &Settings) -> Result<DataDir, Failure> {
-    match settings.data_dir.exists() {
+    match is_there(&settings.data_dir)? {
         true => Ok(DataDir::detached(&settings.data_dir)?),
         false => Err(nothing(settings)),
     }
+}
+
+/// Whether it is there, as far as this user may see: what may not be looked at is not taken for missing.
+fn is_there(path: &Path) -> Result<bool, Failure> {
+    path.try_exists().map_err(|error| unreadable(path, &error))
 }
 
 /// The recorded or dev chain that the settings name, and what a run in the directory proved of it; `None` where the L1 is a live one.
@@ -156,7 +232,7 @@ fn recorded_in(
     let Some(chain) = recorded(settings, chosen)? else { return Ok(None) };
     let Chosen { workload, backend, hasher, .. } = chosen;
     let deployment = Deployment::new(workload, backend.clone(), hasher.clone(), &chain.recording.lane);
-    match dir.records(&deployment.covenant().pins).path().exists() {
+    match is_there(dir.records(&deployment.covenant().pins).path())? {
         true => Ok(Some((chain, deployment))),
         false => Err(nothing(settings)),
     }
@@ -200,15 +276,20 @@ pub(crate) fn repaired_store(
 pub(crate) fn has_receipts(path: &Path) -> Result<(), Failure> {
     let missing = match path.try_exists() {
         Ok(true) => return Ok(()),
-        Ok(false) => {
-            "no receipts there yet: give the --data-dir of a run, or make one with `reprise run`".into()
-        }
+        Ok(false) => "no receipts there yet: give the --data-dir of a run, or make one with `reprise run`",
         Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            "a file is in the way: give a --data-dir that is a directory".into()
+            "a file is in the way: give a --data-dir that is a directory"
         }
-        Err(error) => format!("{error}: give a --data-dir that you may read, or run as the user whose it is"),
+        Err(error) => return Err(unreadable(path, &error)),
     };
     Err(Failure::usage(format!("{}: {missing}", path.display())))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    Failure::usage(format!(
+        "{path}: {error}: give a --data-dir that you may read, or run as the user whose it is"
+    ))
 }
 
 /// The same for reading only, beside a node that writes it, and anew whenever it changed.

@@ -10,13 +10,13 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum,
 
 use crate::backends::ProofSystems;
 use crate::exit::Exit;
-use crate::settings::{COMMON, table};
+use crate::settings::{COMMON, SERVED_AT, table};
 use crate::sources::{name, variable};
 
 /// A fork-aware ZK proving pipeline for based rollups that never proves the same statement twice.
 ///
-/// Every setting has a flag, an environment variable and a key in the config file. A flag outranks the variable, and
-/// the variable the file. `reprise doctor` shows the values in effect and where each is from.
+/// Every setting that `reprise doctor` lists has a flag, an environment variable and a key in the config file. A flag outranks the
+/// variable, and the variable the file. `reprise doctor` shows the values in effect and where each is from.
 #[derive(Debug, Parser)]
 #[command(name = "reprise", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -27,12 +27,13 @@ pub(crate) struct Cli {
     #[arg(long, global = true, help_heading = COMMON, value_name = "FILE", env = "REPRISE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print one JSON object as the last line of standard output
+    /// Print one JSON value as the last line of standard output: an object, of a list an array; of an error
+    /// {"error": TEXT, "exit": CODE}
     #[arg(long, global = true, help_heading = COMMON)]
     pub(crate) json: bool,
 
-    /// The log level on standard error, as tracing directives: error, warn, info, debug, or CRATE=LEVEL
-    /// [default: warn; off for `sim`]
+    /// The log level on standard error: error, warn, info, debug, trace or off; or for one crate CRATE=LEVEL, with
+    /// commas between [default: warn; off for `sim`]
     #[arg(long, global = true, help_heading = COMMON, value_name = "LEVEL", env = "REPRISE_LOG")]
     pub(crate) log: Option<String>,
 }
@@ -204,6 +205,11 @@ pub(crate) fn command() -> clap::Command {
     for setting in table.get_arguments().filter(|setting| name(setting) == DATA_DIR) {
         command = command.arg(flag(setting).global(true));
     }
+    // Who watches a run reads them there.
+    command = command.mut_subcommand("run", |run| {
+        let examples = run.get_after_help().map(ToString::to_string).unwrap_or_default();
+        run.after_help(format!("{examples}\n\n{}", Exit::line()))
+    });
     for (subcommand, shown) in SHOWN {
         // Those of a command with commands of its own can be said after these.
         let nested = ["jobs", "snapshot"].contains(subcommand);
@@ -211,6 +217,11 @@ pub(crate) fn command() -> clap::Command {
         let flags = flags.map(|flag| flag.global(nested));
         command = command.mut_subcommand(*subcommand, |command| command.args(flags));
     }
+    let serves = |api: Arg| {
+        let help = "Serve at http://ADDR/. An address that other machines can reach needs --api-token-file";
+        api.default_value(SERVED_AT.to_string()).help(help)
+    };
+    command = command.mut_subcommand("serve", |command| command.mut_arg("api", serves));
     // These commands need a node: for them the setting has no default.
     for subcommand in ["record", "found-covenant", "claims", "deposit", "transfer", "exit", "send"] {
         let node = |l1: Arg| {
@@ -223,7 +234,16 @@ pub(crate) fn command() -> clap::Command {
         };
         command = command.mut_subcommand(subcommand, |command| command.mut_arg("l1", node));
     }
-    command
+    with_negative_numbers(command)
+}
+
+/// A negative number is a wrong value, which is refused with the name of what it was said of, and no unknown flag.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |arg: Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(takes).mut_subcommands(with_negative_numbers)
 }
 
 /// The settings given as flags, by their names.
@@ -526,7 +546,6 @@ Example:
   reprise attempts release 5f1c09")]
     Release {
         /// Their statement ids, with stm: or without; unique beginnings are enough
-        #[arg(required_unless_present = "all")]
         ids: Vec<String>,
         /// All of them
         #[arg(long, conflicts_with = "ids")]
@@ -796,7 +815,7 @@ pub(crate) struct SimArgs {
     pub(crate) blocks: Option<u64>,
 
     /// The mean time between blocks, in seconds: 120 makes three days of 2,160 blocks, in which what is wrong with the L1 lasts
-    /// for hours
+    /// for hours; 3600 at most
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) block_seconds: u64,
 
@@ -814,7 +833,7 @@ pub(crate) struct SimArgs {
     #[arg(long)]
     pub(crate) every_fault: bool,
 
-    /// The time of proofs, in percent of the drawn time; 0 for provers that are always ahead of the chain
+    /// The time of proofs, in percent of the drawn time, 1000 at most; 0 for provers that are always ahead of the chain
     #[arg(long, value_name = "PERCENT", default_value_t = 100)]
     pub(crate) cost_percent: u64,
 
@@ -1022,7 +1041,7 @@ Example:
         /// Only those used at this checkpoint
         #[arg(long)]
         checkpoint: Option<u64>,
-        /// Only those used in this block
+        /// Only those used in this block; a unique beginning of its hash is enough
         #[arg(long, value_name = "HASH")]
         block: Option<String>,
         /// Only those of this program
@@ -1046,12 +1065,13 @@ Example:
     /// A coordinate is CHECKPOINT/BLOCK/transaction/MERGE_INDEX, CHECKPOINT/BLOCK/batch[/MERGE_INDEX],
     /// CHECKPOINT/BLOCK/join/START/FIRST/LAST/HEIGHT or CHECKPOINT/BLOCK/aggregate/START/COMMITMENT, where a unique
     /// beginning of a hash is enough. Program, profile and pins are those of the nearest place unless they are given.
+    /// The exit code is 0 for a hit and for a miss: with --json the field `answer` of a coordinate tells.
     #[command(after_help = "\
 Examples:
   reprise receipts why 7
   reprise receipts why 4/b244/batch")]
     Why {
-        /// A block hash, a checkpoint, or a coordinate
+        /// A block hash or a unique beginning of one, a checkpoint, or a coordinate
         place: String,
         /// The program asked for; with a coordinate
         #[arg(long, value_name = "ID")]

@@ -17,6 +17,7 @@ use crate::checked::{Checked, Verdict};
 use crate::choose;
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::site::Site;
 
 /// How many days of room are too few, and how many are a failure.
 const DAYS: [f64; 2] = [14.0, 2.0];
@@ -24,14 +25,21 @@ const DAYS: [f64; 2] = [14.0, 2.0];
 /// The age below which a directory's growth says nothing.
 const AGE_MIN: Duration = Duration::from_secs(3600);
 
-/// The findings; none where there is no directory.
+/// The findings.
 pub(crate) fn checked(
     settings: &Settings,
     systems: &ProofSystems,
     chosen: &Chosen,
 ) -> Result<Vec<Checked>, Failure> {
-    if !settings.data_dir.is_dir() {
-        return Ok(vec![]);
+    let (site, shown) = (Site::of(&settings.data_dir), settings.data_dir.display());
+    let line = |verdict, said: String| Checked { what: "directory", verdict, said, advice: "" };
+    match (&site, site.wrong()) {
+        (_, Some(why)) => return Ok(vec![line(Verdict::Failed, format!("{shown}: {why}"))]),
+        (Site::Absent, None) => {
+            let said = format!("{shown}: not there yet, `reprise run` makes it");
+            return Ok(vec![line(Verdict::Ok, said)]);
+        }
+        (_, None) => {}
     }
     let mut lines = vec![];
     if settings.receipts_dir().is_dir() {

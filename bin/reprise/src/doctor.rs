@@ -12,6 +12,7 @@ use crate::{choose, directory, kaspa, vectors};
 
 /// Prints the report. Fails where a run would fail.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
+    choose::check_node(settings)?;
     let verifiers = Verifiers::all(systems)?;
     let remarks = || systems.remarks();
     let chosen = choose::backend(settings, systems)?;

@@ -22,6 +22,9 @@ pub(crate) enum Failure {
     /// Wrong use.
     #[error("{0}")]
     Usage(String),
+    /// A setting has no value of its kind.
+    #[error("{0}")]
+    Setting(String),
     /// The recording cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
@@ -38,7 +41,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The run ended early.
-    #[error(transparent)]
+    #[error("{}", ended(.0))]
     Run(#[from] RunError),
     /// The states in the data directory cannot be read.
     #[error(transparent)]
@@ -66,18 +69,31 @@ pub(crate) enum Failure {
     Other(String),
 }
 
+/// Why a run ended. Of a statement that was given up, the failure may name it once more.
+fn ended(error: &RunError) -> String {
+    let RunError::GivenUp { statement, failure } = error else { return error.to_string() };
+    let failure = failure.to_string();
+    let named = failure.strip_prefix(&statement.to_string());
+    let why = named.map(|why| why.trim_start_matches(" is quarantined").trim_start_matches(": "));
+    format!("{statement} was given up: {}", why.unwrap_or(&failure))
+}
+
 impl Failure {
     /// Wrong use, in words.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
     }
 
-    /// What to do about it, where the message does not say it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    /// What to do about it, where the message does not say it. `command` is what was called.
+    pub(crate) fn hint(&self, command: &str) -> Option<String> {
         match self {
-            Self::Usage(_) => {
-                Some("`reprise --help` and `reprise COMMAND --help` list commands, flags and values")
-            }
+            Self::Setting(_) => Some(format!("`{command} --help` lists the flags and their values")),
+            _ => self.advice().map(str::to_owned),
+        }
+    }
+
+    fn advice(&self) -> Option<&'static str> {
+        match self {
             Self::Processor { .. } => Some(
                 "compile it on this machine, or without target-cpu in RUSTFLAGS: such a program runs everywhere",
             ),
@@ -135,8 +151,12 @@ impl Failure {
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
             Self::Unknown(_) => Exit::Unknown,
+            Self::Usage(_) | Self::Setting(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
+            // What was named is not there, or is something else: nothing was begun.
+            Self::Recording(RecordingError::Io { action: "read", .. } | RecordingError::Foreign { .. })
+            | Self::Snapshot(SnapshotError::Io { action: "open", .. } | SnapshotError::NoSnapshot { .. })
+            | Self::Open(OpenError::NotAStore { .. }) => Exit::WrongUse,
             _ => Exit::Failed,
         }
     }

@@ -12,6 +12,7 @@
 //! | `sources` | where a setting's value comes from: flag, variable, config file, default |
 //! | `backends` | the proof systems of this build, and its workloads |
 //! | `ledger` | the default workload |
+//! | `site` | what lies where the data directory is, or is to be |
 //! | `choose` | the parts of a run that the settings choose: workload, backend, L1, store |
 //! | `kaspa` | Kaspa L1s, and what is recorded of them; `reprise found-covenant` |
 //! | `record` | `reprise record` |
@@ -104,6 +105,7 @@ mod run;
 mod serve;
 mod settings;
 mod sim;
+mod site;
 mod sizing;
 mod snapshot;
 mod sources;
@@ -117,8 +119,10 @@ mod worker;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 pub use reprise_model::digest::ResourceId;
 pub use reprise_node::rng::Rng;
@@ -149,17 +153,26 @@ use crate::settings::Settings;
 /// }
 /// ```
 pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
+    // Known before the command line is: that may be what is wrong.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let mut command = String::from("reprise");
     let exit = vectors::checked().and_then(|()| ProofSystems::new(systems, workloads)).and_then(|systems| {
-        let matches = cli::command_of(&systems).get_matches();
-        match Cli::from_arg_matches(&matches) {
-            Ok(cli) => dispatch(&systems, &cli, &matches),
-            Err(wrong) => wrong.exit(),
+        let parsed = cli::command_of(&systems).try_get_matches();
+        match parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches))) {
+            Ok((cli, matches)) => {
+                command = called(&matches);
+                dispatch(&systems, &cli, &matches)
+            }
+            Err(wrong) => Ok(unparsed(&wrong, json)),
         }
     });
     let exit = exit.unwrap_or_else(|failure| {
         eprintln!("error: {failure}");
-        if let Some(hint) = failure.hint() {
+        if let Some(hint) = failure.hint(&command) {
             eprintln!("hint: {hint}");
+        }
+        if json {
+            printing::failed(&failure.to_string(), failure.exit());
         }
         failure.exit()
     });
@@ -173,15 +186,39 @@ pub fn main(systems: Vec<ProofSystem>, workloads: Vec<Workload>) -> ExitCode {
     exit.into()
 }
 
+/// The words of the command that was called.
+fn called(matches: &ArgMatches) -> String {
+    let below = std::iter::successors(matches.subcommand(), |(_, below)| below.subcommand());
+    below.fold("reprise".into(), |words, (name, _)| format!("{words} {name}"))
+}
+
+/// Says what is wrong with the command line, or shows the help that it asks for.
+fn unparsed(wrong: &clap::Error, json: bool) -> Exit {
+    // There is nowhere else to say that it cannot be said.
+    let _ = wrong.print();
+    if !wrong.use_stderr() {
+        return Exit::Done;
+    }
+    if json {
+        let said = wrong.render().to_string();
+        let said = said.split("\n\n").next().unwrap_or_default();
+        printing::failed(said.trim_start_matches("error: "), Exit::WrongUse);
+    }
+    Exit::WrongUse
+}
+
 fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
-    let filter = EnvFilter::try_new(cli.log()).map_err(|e| {
-        Failure::usage(format!("--log {}: {e}: say for instance info, or reprise_node=debug", cli.log()))
-    })?;
+    let said_in_variable = matches.value_source("log") == Some(ValueSource::EnvVariable);
+    let filter = log_filter(cli.log(), if said_in_variable { "REPRISE_LOG=" } else { "--log " })?;
     // What cannot be logged is not reported to standard error, which is where it could not be written.
     let log = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
     let is_colored = std::io::stderr().is_terminal() && !no_color;
     log.with_writer(std::io::stderr).with_ansi(is_colored).init();
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    for unread in sources::unread(&settings::table(), variables) {
+        eprintln!("warning: {unread}");
+    }
     let flags = cli::flags(matches);
     let settings =
         Settings::resolve(flags, |variable| std::env::var_os(variable), cli.config.as_deref(), systems)?;
@@ -222,6 +259,22 @@ fn dispatch(systems: &ProofSystems, cli: &Cli, matches: &ArgMatches) -> Result<E
         Command::New(args) => new::new(args, cli.json),
         Command::Doctor => doctor::doctor(&settings, systems, cli.json),
     }
+}
+
+/// What is logged. `said_as` comes before the directives where they were said.
+fn log_filter(directives: &str, said_as: &str) -> Result<EnvFilter, Failure> {
+    let refuse = |why: String| Failure::usage(format!("{said_as}{directives}: {why}"));
+    // A word alone is also the name of a crate, of which everything would be logged: a typing error would silence the rest.
+    let alone = directives.split(',').map(str::trim).filter(|it| !it.is_empty() && !it.contains(['=', '[']));
+    for word in alone {
+        if word.parse::<LevelFilter>().is_err() {
+            return Err(refuse(format!(
+                "`{word}` is no level: say error, warn, info, debug, trace or off, or for one crate CRATE=LEVEL, as in {word}=debug"
+            )));
+        }
+    }
+    EnvFilter::try_new(directives)
+        .map_err(|e| refuse(format!("{e}: say for instance info, or reprise_node=debug")))
 }
 
 /// The programs of the chapter compile.

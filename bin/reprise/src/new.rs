@@ -122,7 +122,11 @@ pub(crate) fn new(args: &NewArgs, json: bool) -> Result<Exit, Failure> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(Failure::usage(format!("{name} exists already: choose another name, or remove it")));
         }
-        Err(error) => return Err(unwritten(&dir, &error)),
+        Err(error) => {
+            return Err(Failure::usage(format!(
+                "{name}: cannot make this directory: {error}; call it where you may write"
+            )));
+        }
     }
     let ident = name.replace('-', "_");
     let path = reprise.display().to_string().replace('\\', "/");
@@ -141,7 +145,7 @@ pub(crate) fn new(args: &NewArgs, json: bool) -> Result<Exit, Failure> {
         println!("{}", json!({ "created": name, "reprise": path }));
     } else {
         println!(
-            "created {name}\n\n  cd {name}\n  cargo test                        # forks, flips, kills, lying provers"
+            "created {name}\n\n  cd {name}\n  cargo test --workspace            # forks, flips, kills, lying provers"
         );
         println!(
             "  cargo run -- run --data-dir data  # a chain that forks and flips back, proved by the mock"

@@ -10,12 +10,21 @@
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use crate::exit::Exit;
 
 /// Why standard output could not be written first.
 static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
 
+/// Whether a part of the result was printed.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+
 /// Prints a part of the result.
 pub(crate) fn result(text: Arguments<'_>) {
+    BEGUN.store(true, Ordering::Relaxed);
     note_failure(io::stdout().lock().write_fmt(text));
 }
 
@@ -29,6 +38,13 @@ pub(crate) fn remark(text: Arguments<'_>) {
 pub(crate) fn unwritten() -> Option<&'static io::Error> {
     note_failure(io::stdout().flush());
     UNWRITTEN.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)
+}
+
+/// The result of a command that failed, for --json; nothing where a result was printed.
+pub(crate) fn failed(error: &str, exit: Exit) {
+    if !BEGUN.load(Ordering::Relaxed) {
+        result(format_args!("{}\n", json!({ "error": error, "exit": exit.code() })));
+    }
 }
 
 fn note_failure(written: io::Result<()>) {

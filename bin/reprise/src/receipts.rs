@@ -3,6 +3,7 @@
 //! A command that only reads works beside a running node: it reads the store as it is at this moment, without its lock,
 //! and writes nothing. A command that writes is refused then, with the node's process id.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, ErrorKind};
@@ -11,7 +12,7 @@ use std::str::FromStr;
 
 use reprise_disk::data_dir::{DataDir, LockError};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
-use reprise_model::digest::{ParseDigestError, PinsDigest, ProfileId, StatementId};
+use reprise_model::digest::{BlockHash, ParseDigestError, PinsDigest, ProfileId, StatementId};
 use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, ArchiveError, Exported, Imported};
@@ -27,6 +28,7 @@ use crate::cli::ReceiptsCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
+use crate::site;
 
 /// Runs the command.
 pub(crate) fn receipts(
@@ -36,8 +38,13 @@ pub(crate) fn receipts(
     json: bool,
 ) -> Result<Exit, Failure> {
     let dir = settings.receipts_dir();
-    if !matches!(command, ReceiptsCommand::Import { .. }) {
-        choose::has_receipts(&dir)?;
+    match command {
+        ReceiptsCommand::Import { file } => {
+            // Before a directory is made for it.
+            File::open(file).map_err(|e| Failure::usage(unread(file, &e).to_string()))?;
+            site::check(&settings.data_dir)?;
+        }
+        _ => choose::has_receipts(&dir)?,
     }
     let mut live = false;
     let mut held = None;
@@ -70,7 +77,7 @@ pub(crate) fn receipts(
             let filter = Filter {
                 kind: kind.as_deref().map(parse_kind).transpose()?,
                 checkpoint: checkpoint.map(Checkpoint),
-                block: parse_flag("--block", block.as_deref())?,
+                block: block.as_deref().map(|text| find_block(store, "--block", text)).transpose()?,
                 program: parse_flag("--program", program.as_deref())?,
                 profile: parse_flag("--profile", profile.as_deref())?,
                 limit: None,
@@ -98,7 +105,7 @@ pub(crate) fn receipts(
             Ok(Exit::Done)
         }
         ReceiptsCommand::Export { file } => {
-            let out = File::create_new(file).map_err(|e| unwritten(file, &e))?;
+            let out = File::create_new(file).map_err(|e| Failure::usage(unwritten(file, &e).to_string()))?;
             let Exported { entries, damaged } = export(store, out).map_err(|error| {
                 // A part of an archive is of no use, and would be in the way of the next one.
                 let _ = fs::remove_file(file);
@@ -259,6 +266,37 @@ fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
     }
 }
 
+/// How a block's hash begins, as it is printed: with blk: or without, with … or without. `None` where no hash begins so.
+fn block_beginning(text: &str) -> Option<String> {
+    let hex = text.strip_prefix("blk:").unwrap_or(text).trim_end_matches('…').to_ascii_lowercase();
+    let is_hex = !hex.is_empty() && hex.len() <= 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then_some(hex)
+}
+
+/// The one block of a stored place whose hash begins with `text`, which was given as `what`. A whole hash is taken as it is.
+fn find_block(store: &dyn ReceiptStore, what: &str, text: &str) -> Result<BlockHash, Failure> {
+    let wrong = match text.parse() {
+        Ok(block) => return Ok(block),
+        Err(wrong @ ParseDigestError { .. }) => wrong,
+    };
+    let Some(beginning) = block_beginning(text) else {
+        return Err(Failure::usage(format!("{what} {text}: {wrong}; a unique beginning is enough")));
+    };
+    let all = store.list(&Filter::default())?;
+    let blocks: BTreeSet<_> =
+        all.iter().flat_map(|entry| &entry.coordinates).map(|at| at.block_hash).collect();
+    let mut matching = blocks.iter().filter(|block| block.digest().to_hex().starts_with(&beginning));
+    match (matching.next(), matching.next()) {
+        (Some(block), None) => Ok(*block),
+        (None, _) => Err(Failure::usage(format!(
+            "{what} {text}: nothing stored is used in a block that begins so: `reprise receipts ls` lists what is"
+        ))),
+        (Some(_), Some(_)) => {
+            Err(Failure::usage(format!("{what} {text}: several blocks begin so: give more of its hash")))
+        }
+    }
+}
+
 fn place(coordinate: &Coordinate) -> String {
     let Coordinate { checkpoint, block_hash, position, .. } = coordinate;
     match position {
@@ -372,13 +410,13 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure
     let filter = match text.parse::<u64>() {
         Ok(checkpoint) => Filter { checkpoint: Some(Checkpoint(checkpoint)), ..Filter::default() },
         Err(_) => {
-            let block = text.parse().map_err(|_| {
-                Failure::usage(format!(
-                    "PLACE {text}: give a checkpoint, a block by its hash (64 hexadecimal digits, after blk: or alone) or a \
-                     coordinate; of a statement (stm:…) `reprise receipts show` tells where it is used"
-                ))
-            });
-            Filter { block: Some(block?), ..Filter::default() }
+            if block_beginning(text).is_none() {
+                return Err(Failure::usage(format!(
+                    "PLACE {text}: give a checkpoint, a block by its hash (in hexadecimal, after blk: or alone; a unique beginning is \
+                     enough) or a coordinate; of a statement (stm:…) `reprise receipts show` tells where it is used"
+                )));
+            }
+            Filter { block: Some(find_block(store, "PLACE", text)?), ..Filter::default() }
         }
     };
     let entries = store.list(&filter)?;

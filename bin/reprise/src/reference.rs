@@ -14,7 +14,7 @@ const AGAIN: &str = "just settings";
 fn reference() -> String {
     let mut out = format!(
         "# Settings\n\n\
-         Every setting has a flag, a variable and a key in the config file. A flag outranks the variable, the variable \
+         Every setting below has a flag, a variable and a key in the config file. A flag outranks the variable, the variable \
          the config file, and the config file the default. `reprise doctor` shows the values in effect and where \
          each is from. The config file is TOML and is given with `--config FILE` or `REPRISE_CONFIG`; its keys are \
          the flags' names without the dashes before them, and unknown ones are refused.\n\n\
@@ -23,7 +23,15 @@ fn reference() -> String {
          permits = 2\n\
          finality-depth = \"none\"\n\
          ```\n\n\
-         This page is generated from `bin/reprise/src/settings.rs` by `{AGAIN}`.\n"
+         This page is generated from `bin/reprise/src/settings.rs` by `{AGAIN}`.\n\n\
+         ## Beside the settings\n\n\
+         These have no key in the config file. What else a command takes has a flag alone: `reprise COMMAND --help` lists it.\n\n\
+         | flag | variable | meaning |\n|---|---|---|\n\
+         | `--config FILE` | `REPRISE_CONFIG` | The config file |\n\
+         | `--log LEVEL` | `REPRISE_LOG` | The log level on standard error: error, warn, info, debug, trace or off; or for one crate CRATE=LEVEL, \
+         with commas between. The default is warn, and off for `sim` |\n\
+         | `--json` | | One JSON value as the last line of standard output |\n\
+         | | `REPRISE_KASPA_KEY` | The key that pays, in place of `--key-file` |\n"
     );
     let mut section = "";
     let table = table();

@@ -17,7 +17,7 @@ use crate::fleet;
 use crate::ledger;
 use crate::observing::{self, Observed};
 use crate::progress::{Bars, Lines};
-use crate::settings::{Linger, Settings};
+use crate::settings::{Linger, NO_BACKEND, Settings};
 use crate::stop;
 
 /// Runs to the end of the L1, or until Ctrl-C.
@@ -35,7 +35,9 @@ pub(crate) fn run(
         tuning: settings.tuning(),
     };
     wiring.check()?;
-    if settings.proving.only_follows() && settings.fleet.jobs.is_some() {
+    choose::check_node(settings)?;
+    let only_follows = settings.proving.only_follows();
+    if only_follows && settings.fleet.jobs.is_some() {
         return Err(Failure::usage(
             "--backend none proves nothing, so nothing is asked of a fleet: leave --jobs out",
         ));
@@ -48,8 +50,9 @@ pub(crate) fn run(
     // It outlives the node: what it proves for others then is finished or given back.
     let fleet::Joined { backend, store, _member, jobs, metrics } =
         fleet::join(settings, &dir, chosen.backend, store, &mut wiring)?;
-    let (l1_name, backend_name, permits, receipts) =
-        (l1.name(), backend.name(), wiring.permits, store.clone());
+    let (l1_name, permits, receipts) = (l1.name(), wiring.permits, store.clone());
+    // What others prove with proves nothing here.
+    let backend_name = if only_follows { NO_BACKEND.into() } else { backend.name() };
     let node = wire::build_node(wiring, l1, &chosen.workload, backend, chosen.hasher, store)?;
     let observed = Observed {
         l1: l1_name,
@@ -61,7 +64,10 @@ pub(crate) fn run(
         jobs,
         fleet_metrics: metrics,
     };
-    let stop = stop::on_signal()?;
+    let grace = settings.tuning().shutdown_grace.as_secs();
+    let stop = stop::on_signal_saying(format!(
+        "proofs that run have {grace} s to end (--shutdown-grace), and are kept; press Ctrl-C again to stop at once"
+    ))?;
     let mut observers = observing::serve(settings, token, observed)?;
     #[cfg(feature = "otel")]
     if let Some(traces) = crate::traces::Traces::from_environment().map_err(Failure::usage)? {
@@ -71,7 +77,11 @@ pub(crate) fn run(
     observers.push(if terminal { Box::new(Bars::new()) } else { Box::new(Lines::default()) });
     let ended = node.run(&stop, &mut observers);
     drop(observers);
-    let exit = conclude(&ended?, json)?;
+    let mut ended = ended?;
+    if only_follows {
+        ended.report.backend = NO_BACKEND.into();
+    }
+    let exit = conclude(&ended, json)?;
     let lingers = match settings.observing.api_linger {
         Linger::Auto => terminal,
         Linger::Always => true,

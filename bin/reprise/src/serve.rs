@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,10 +24,7 @@ use crate::backends::{Chosen, ProofSystems};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
-use crate::{choose, ledger, observing, stop};
-
-/// Where it is served unless the settings say it.
-const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+use crate::{choose, ledger, observing, site, stop};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -38,7 +34,9 @@ const REST: u32 = 9;
 
 /// Serves until Ctrl-C.
 pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit, Failure> {
-    let token = observing::check(settings)?;
+    let (token, address) = (observing::check(settings)?, settings.served_at()?);
+    choose::check_node(settings)?;
+    site::check(&settings.data_dir)?;
     let chosen = choose::backend(settings, systems)?;
     let (mut marks, began) = (marks(&settings.data_dir), Instant::now());
     let store = choose::store_beside(settings, systems)?;
@@ -59,9 +57,8 @@ pub(crate) fn serve(settings: &Settings, systems: &ProofSystems) -> Result<Exit,
     let limits = Limits::default();
     let none = Box::new(|| "# a directory has no metrics: a run has, with --metrics or --api\n".to_owned());
     let served = Served::new(facts, published, none, store.clone(), None, limits.streams);
-    let address = settings.observing.api.unwrap_or(ADDRESS);
     let endpoint = Endpoint::api(address, served, token, limits).map_err(|e| settings.refuse("api", e))?;
-    let stop = stop::on_signal()?;
+    let stop = stop::on_signal_saying("nothing is served any more".into())?;
     eprintln!("{} can be looked at at http://{}/", settings.data_dir.display(), endpoint.address());
     server::serve(vec![endpoint]).map_err(|e| Failure::Other(e.to_string()))?;
 

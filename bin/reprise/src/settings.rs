@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use reprise_api::server::Token;
 use reprise_chain::source::Pace;
 use reprise_disk::data_dir::receipts_in;
 use reprise_jobs::Device;
+use reprise_model::digest::{BlockHash, Digest};
 use reprise_model::limits::ProveApart;
 use reprise_model::profile::SealKind;
 use reprise_node::wire::Tuning;
@@ -39,7 +40,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "NAME", help_heading = "The workload")]
     workload: Option<String>,
 
-    /// The directory of receipts, batch records and settlements
+    /// The directory of receipts, batch records and settlements. Runs over several L1s and with several backends may share it,
+    /// one after the other
     #[arg(long, value_name = "DIR", help_heading = COMMON, default_value = "./reprise-data")]
     pub(crate) data_dir: PathBuf,
 
@@ -67,6 +69,9 @@ pub(crate) struct Settings {
     sources: Sources,
 }
 
+/// Where `serve` serves unless --api names another address.
+pub(crate) const SERVED_AT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
 /// The help section of the settings of every command.
 pub(crate) const COMMON: &str = "Common options";
 
@@ -80,12 +85,12 @@ pub(crate) struct L1Settings {
     pub(crate) source: L1,
 
     /// The lane of a Kaspa L1: a namespace of four characters, or a subnetwork in 40 hexadecimal ones
-    #[arg(long, value_name = "LANE", default_value = "rpri")]
+    #[arg(long, value_name = "LANE", default_value = "rpri", value_parser = lane)]
     pub(crate) lane: String,
 
     /// The canonical block from which a Kaspa L1 is followed in a new data directory; tip is one 100 blue scores below
     /// the node's tip, or, with a covenant, the block that the covenant begins after
-    #[arg(long, value_name = "HASH", default_value = "tip")]
+    #[arg(long, value_name = "HASH", default_value = "tip", value_parser = block_or_tip)]
     pub(crate) from: String,
 
     /// A block of a Kaspa L1 is followed once the node's tip is more than this many blue scores above it. With 0
@@ -102,12 +107,12 @@ pub(crate) struct L1Settings {
 #[command(next_help_heading = "Settling on Kaspa")]
 pub(crate) struct CovenantSettings {
     /// The covenant that settlements spend, in 64 hexadecimal characters, or none; `found-covenant` makes one
-    #[arg(id = "covenant", long = "covenant", value_name = "ID", default_value = "none")]
+    #[arg(id = "covenant", long = "covenant", value_name = "ID", default_value = "none", value_parser = covenant_or_none)]
     pub(crate) id: String,
 
     /// The address that deposits are paid to. vault is the covenant's own, from which exits are paid (without a
     /// covenant it is unspendable). unspendable is an address that cannot be spent from
-    #[arg(long, value_name = "ADDRESS", default_value = "vault")]
+    #[arg(long, value_name = "ADDRESS", default_value = "vault", value_parser = deposit)]
     pub(crate) deposit: String,
 
     /// What the rollup takes for a step of a message, in sompi. It is pinned: the covenant of another price is another
@@ -115,7 +120,7 @@ pub(crate) struct CovenantSettings {
     pub(crate) price: u32,
 
     /// The address whose account collects the price. A price needs one: anybody could take what is set aside for nobody
-    #[arg(long, value_name = "ADDRESS", default_value = "nobody")]
+    #[arg(long, value_name = "ADDRESS", default_value = NOBODY, value_parser = collector)]
     pub(crate) collector: String,
 
     /// The proof that the covenant demands: succinct or groth16 (RISC Zero's), none (on a private network), or
@@ -176,15 +181,15 @@ pub(crate) struct ProvingSettings {
     prove_timeout: Option<[u64; 3]>,
 
     /// How often a statement may fail before it is given up, counting failures that may have cost a proof
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one::<u32>)]
     attempts: u32,
 
     /// How often it may fail at no cost: a receipt is lost, a look-up panics
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one::<u32>)]
     cheap_attempts: u32,
 
     /// How often the process may end during its proof, over all runs. After two times it is proved alone
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one::<u32>)]
     interruptions: u32,
 
     /// Milliseconds before a failed statement is begun again: after its first failure, and at most. The wait
@@ -401,6 +406,11 @@ impl Settings {
         let table = table();
         let sources = Sources::gather(&table, flags, environment, file)?;
         let mut settings: Self = sources.parse(table)?;
+        if settings.covenant.price > 0 && settings.covenant.collector == NOBODY {
+            let why =
+                "a price needs a collector (--collector): anybody could take what is set aside for nobody";
+            return Err(sources.refuse("price", why));
+        }
         let workload = match &settings.workload {
             Some(name) => systems.workload(name).map_err(|reason| sources.refuse("workload", reason))?,
             None => systems.default_workload(),
@@ -416,7 +426,10 @@ impl Settings {
             _ => (false, said),
         };
         let backend = said.unwrap_or_else(|| systems.default_name(workload));
-        let backend = systems.named(backend, workload).map_err(|reason| sources.refuse("backend", reason))?;
+        let backend = systems.named(backend, workload).map_err(|reason| {
+            let none = "none (nothing is proved), or none:NAME for what others prove with NAME";
+            sources.refuse("backend", format!("{reason}, or {none}"))
+        })?;
         (settings.proving.backend, settings.proving.only_follows) = (Some(backend.into()), only_follows);
         let timeout = || systems.timeout(backend).map(|timeout| timeout.as_secs());
         settings.proving.prove_timeout.get_or_insert_with(timeout);
@@ -490,8 +503,11 @@ impl Settings {
     }
 }
 
+/// No collector of the price.
+const NOBODY: &str = "nobody";
+
 /// The backend that proves nothing.
-const NO_BACKEND: &str = "none";
+pub(crate) const NO_BACKEND: &str = "none";
 
 impl ProvingSettings {
     /// How many proofs a run may have at a time: none where it only follows.
@@ -544,6 +560,20 @@ impl ReorgSettings {
         Retention {
             grace: self.grace_depth.unwrap_or(self.finality_depth().min(grace)),
             retained: self.retained_depth.or(self.finality_depth).unwrap_or(retained),
+        }
+    }
+}
+
+impl Settings {
+    /// Where the API is served by a command that does nothing else.
+    pub(crate) fn served_at(&self) -> Result<SocketAddr, Failure> {
+        match (self.observing.api, self.sources.said("api")) {
+            (Some(address), _) => Ok(address),
+            (None, None) => Ok(SERVED_AT),
+            (None, Some(_)) => Err(self.refuse(
+                "api",
+                format!("this command serves it: say IP:PORT, or leave it out for {SERVED_AT}"),
+            )),
         }
     }
 }
@@ -665,8 +695,9 @@ fn pace(text: &str) -> Result<Pace, &'static str> {
 const PERMITS_MAX: usize = 1024;
 
 fn permits(text: &str) -> Result<usize, String> {
-    match at_least_one(text) {
-        Err(_) => Err(format!("at least one proof must be able to run: say 1 to {PERMITS_MAX}")),
+    match text.parse() {
+        Err(_) => Err(format!("say a whole number, 1 to {PERMITS_MAX}")),
+        Ok(0) => Err(format!("at least one proof must be able to run: say 1 to {PERMITS_MAX}")),
         Ok(permits) if permits > PERMITS_MAX => Err(format!(
             "each proof has a thread, and that is more than there may be: say 1 to {PERMITS_MAX}"
         )),
@@ -764,6 +795,56 @@ fn orphans(text: &str) -> Result<Orphans, &'static str> {
         None if text == "finish-and-store" => Ok(Orphans::FinishAndStore),
         _ => Err("say finish-and-store or abort-after:SECONDS"),
     }
+}
+
+// What names a rollup on Kaspa has the right form whatever the L1 is: it is a typing error then too.
+
+fn covenant_or_none(text: &str) -> Result<String, String> {
+    match text {
+        "none" => Ok(text.into()),
+        _ => Digest::from_hex(text).map(|_| text.into()).map_err(|e| format!("{e}, or none")),
+    }
+}
+
+fn block_or_tip(text: &str) -> Result<String, String> {
+    match text {
+        "tip" => Ok(text.into()),
+        _ => text.parse::<BlockHash>().map(|_| text.into()).map_err(|e| format!("{e}, or tip")),
+    }
+}
+
+fn lane(text: &str) -> Result<String, String> {
+    #[cfg(feature = "kaspa")]
+    reprise_kaspa::names::subnetwork(text).map_err(|e| e.to_string())?;
+    #[cfg(not(feature = "kaspa"))]
+    if text.len() != 4 && (text.len() != 40 || !text.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        return Err("say a namespace of four characters, or a subnetwork in 40 hexadecimal ones".into());
+    }
+    Ok(text.into())
+}
+
+fn deposit(text: &str) -> Result<String, String> {
+    match text {
+        "vault" | "unspendable" => Ok(text.into()),
+        _ => address(text).map_err(|e| format!("{e}: give an address of Kaspa, vault or unspendable")),
+    }
+}
+
+fn collector(text: &str) -> Result<String, String> {
+    match text {
+        NOBODY => Ok(text.into()),
+        _ => address(text).map_err(|e| format!("{e}: give an address of Kaspa, or nobody")),
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    #[cfg(feature = "kaspa")]
+    reprise_kaspa::names::account_of_address(text).map_err(|e| e.to_string())?;
+    #[cfg(not(feature = "kaspa"))]
+    if !text.contains(':') {
+        return Err("no address".into());
+    }
+    Ok(text.into())
 }
 
 fn path_or_none(text: &str) -> Result<OrNone<PathBuf>, &'static str> {

@@ -1,7 +1,7 @@
 //! `reprise sim`: simulated worlds with injected faults, and the checks of the pipeline in them.
 
 use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,11 +34,11 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     let faults: Faults =
         args.faults.parse().map_err(|e: ParseFaultsError| Failure::usage(format!("--faults: {e}")))?;
     let blocks = args.blocks.unwrap_or(200);
-    if blocks == 0 || args.seeds == 0 || args.block_seconds == 0 {
-        return Err(Failure::usage(
-            "--blocks, --block-seconds and --seeds: say 1 or more, a simulation needs a block, time and a seed",
-        ));
-    }
+    within("--blocks", blocks, 1..=u64::MAX)?;
+    within("--seeds", args.seeds, 1..=u64::MAX)?;
+    within("--block-seconds", args.block_seconds, 1..=BLOCK_SECONDS_MAX)?;
+    within("--cost-percent", args.cost_percent, 0..=COST_PERCENT_MAX)?;
+    within("--miners", args.miners.unwrap_or(1), 1..=MINERS_MAX)?;
     let limits = Limits {
         blocks,
         block_seconds: args.block_seconds,
@@ -75,15 +75,31 @@ pub(crate) fn sim(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exi
     Ok(tell_campaign(&campaign, began.elapsed().as_secs_f64(), json))
 }
 
+/// The longest mean time between blocks: beyond it, what must happen within hours does not happen between two blocks.
+const BLOCK_SECONDS_MAX: u64 = 3_600;
+
+/// Ten times what proofs cost: beyond it they outlast the timeouts that are drawn.
+const COST_PERCENT_MAX: u64 = 1_000;
+
+/// More miners than on any network whose forks are of interest.
+const MINERS_MAX: u64 = 1_000;
+
+/// Refuses a number that is no world's.
+fn within(flag: &str, number: u64, range: RangeInclusive<u64>) -> Result<(), Failure> {
+    match (range.contains(&number), *range.end()) {
+        (true, _) => Ok(()),
+        (false, u64::MAX) => Err(Failure::usage(format!("{flag} {number}: say {} or more", range.start()))),
+        (false, max) => Err(Failure::usage(format!("{flag} {number}: say {} to {max}", range.start()))),
+    }
+}
+
 /// The blocks of thirty days at ten a second.
 const MONTH: u64 = 26_000_000;
 
 /// One long life, and what it takes at ten points of it.
 fn month(args: &SimArgs, workload: &Workload, json: bool) -> Result<Exit, Failure> {
     let blocks = args.blocks.unwrap_or(MONTH);
-    if blocks == 0 {
-        return Err(Failure::usage("--blocks: say 1 or more, a simulation needs a block"));
-    }
+    within("--blocks", blocks, 1..=u64::MAX)?;
     let scenario = Scenario::long(args.seed, blocks);
     let world = World::new(scenario, workload).map_err(|e| Failure::Other(e.to_string()))?;
     let (began, mut tenths, mut points) = (Instant::now(), 0, vec![]);
@@ -124,9 +140,7 @@ fn resident() -> u64 {
 
 /// Many fleets.
 fn fleets(args: &SimArgs, json: bool) -> Result<Exit, Failure> {
-    if args.seeds == 0 {
-        return Err(Failure::usage("--seeds: say 1 or more, a simulation needs a seed"));
-    }
+    within("--seeds", args.seeds, 1..=u64::MAX)?;
     let first = if args.fresh { fresh() } else { args.seed };
     if args.fresh {
         eprintln!("seeds {first} to {}", first.saturating_add(args.seeds - 1));

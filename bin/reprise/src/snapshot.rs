@@ -19,7 +19,8 @@ use crate::cli::SnapshotCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::kaspa;
-use crate::settings::Settings;
+use crate::settings::{L1, Settings};
+use crate::site;
 
 /// Runs the command.
 pub(crate) fn snapshot(
@@ -56,9 +57,24 @@ pub(crate) fn snapshot(
     Ok(Exit::Done)
 }
 
+/// What is proved of the rollup that the settings name, of which a snapshot can be of use.
+fn deployment(settings: &Settings, chosen: &Chosen) -> Result<Deployment, Failure> {
+    let l1 = &settings.l1.source;
+    if settings.covenant.id == "none" && !matches!(l1, L1::Kaspa(_)) {
+        return Err(settings.refuse(
+            "covenant",
+            format!(
+                "no snapshot is of use on a recorded or dev L1 (--l1 is {l1}), whose settlements are in the data directory itself: \
+                 `reprise backup` copies that. Of a rollup on Kaspa say --covenant"
+            ),
+        ));
+    }
+    kaspa::deployment(settings, chosen)
+}
+
 /// Writes a snapshot of the newest settled position of the data directory.
 fn export(file: &Path, settings: &Settings, chosen: &Chosen) -> Result<(Head, Content), Failure> {
-    let deployment = kaspa::deployment(settings, chosen)?;
+    let deployment = deployment(settings, chosen)?;
     if !settings.data_dir.exists() {
         let dir = settings.data_dir.display();
         return Err(Failure::usage(format!("{dir}: no such directory: give the --data-dir of a run")));
@@ -116,12 +132,13 @@ fn import(
     systems: &ProofSystems,
     chosen: &Chosen,
 ) -> Result<(Head, Content, Carrier), Failure> {
-    let deployment = kaspa::deployment(settings, chosen)?;
-    let pins = deployment.pins().digest(deployment.hasher.as_ref());
     let reader = snapshot::open(file)?;
+    let deployment = deployment(settings, chosen)?;
+    let pins = deployment.pins().digest(deployment.hasher.as_ref());
     let head = reader.head().clone();
     let here = |network: &str| deployment.identity(network.into());
     reader.check_identity(&here(&head.identity.network))?;
+    site::check(&settings.data_dir)?;
     let dir = DataDir::lock(&settings.data_dir)?;
     check_floor(&head, settings, systems, &pins)?;
     let place = dir.origin(&pins);

@@ -25,6 +25,49 @@ pub(crate) fn variable(name: &str) -> String {
     format!("REPRISE_{}", name.replace('-', "_").to_uppercase())
 }
 
+/// Variables that are read beside those of the settings.
+const READ_TOO: [&str; 3] = ["REPRISE_CONFIG", "REPRISE_LOG", "REPRISE_KASPA_KEY"];
+
+/// Beginnings of variables that somebody else sets for somebody else: the project's tests and scripts, and Kubernetes and Docker for a
+/// service that is called reprise.
+const NOT_MEANT: [&str; 16] = [
+    "REPRISE_TEST_",
+    "REPRISE_BENCH_",
+    "REPRISE_FLEET_BACKEND",
+    "REPRISE_FLEET_KILLS",
+    "REPRISE_FLEET_SEED",
+    "REPRISE_BLOCKS",
+    "REPRISE_CACHE",
+    "REPRISE_CHROMIUM",
+    "REPRISE_KASPAD",
+    "REPRISE_MOTO",
+    "REPRISE_POSTGRES_BIN",
+    "REPRISE_PROGRAM",
+    "REPRISE_RECURSION_PROGRAMS",
+    "REPRISE_TOOLS",
+    "REPRISE_SERVICE_",
+    "REPRISE_PORT",
+];
+
+/// What is wrong with these variables: those that look like a setting's and that nothing reads, each in a sentence.
+pub(crate) fn unread(table: &Command, variables: impl Iterator<Item = OsString>) -> Vec<String> {
+    let is_read = |name: &str| {
+        READ_TOO.contains(&name) || table.get_arguments().any(|it| variable(self::name(it)) == name)
+    };
+    let said = |name: &str| {
+        let key = name.trim_start_matches("REPRISE_").to_lowercase().replace('_', "-");
+        let meant = match meant(table, &key) {
+            Some(near) => format!("did you mean {}?", variable(&near)),
+            None => "`reprise doctor` lists all settings".into(),
+        };
+        format!("the variable {name} is no setting's, and nothing reads it; {meant}")
+    };
+    let names =
+        variables.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("REPRISE_"));
+    let names = names.filter(|name| !is_read(name) && !NOT_MEANT.iter().any(|it| name.starts_with(it)));
+    names.map(|name| said(&name)).collect()
+}
+
 /// The flag, and so the key, of a setting.
 pub(crate) fn name(setting: &Arg) -> &str {
     setting.get_long().unwrap_or_default()
@@ -100,7 +143,7 @@ impl Sources {
             // Clap names the argument as its usage shows it: `--permits <N>`.
             let shown = context(&wrong, ContextKind::InvalidArg);
             let name = shown.trim_start_matches("--").split([' ', '=']).next().unwrap_or_default();
-            self.refuse(name, reason(&wrong))
+            Failure::Setting(self.refuse(name, reason(&wrong)).to_string())
         })
     }
 
@@ -152,14 +195,19 @@ fn read(path: &Path, table: &Command) -> Result<Vec<(String, OsString)>, Failure
     Ok(all)
 }
 
-/// Which setting may have been meant by a key, as clap suggests it for a flag.
+/// Which setting may have been meant by a key, in words.
 fn nearest(table: &Command, key: &str) -> String {
-    let meant = table.clone().try_get_matches_from([format!("--{key}=")]).err();
-    let meant = meant.map(|unknown| context(&unknown, ContextKind::SuggestedArg)).unwrap_or_default();
-    match meant.trim_start_matches("--") {
-        "" => "; `reprise doctor` lists all settings".into(),
-        name => format!("; did you mean `{name}`?"),
+    match meant(table, key) {
+        None => "; `reprise doctor` lists all settings".into(),
+        Some(name) => format!("; did you mean `{name}`?"),
     }
+}
+
+/// Which setting may have been meant by a key, as clap suggests it for a flag.
+fn meant(table: &Command, key: &str) -> Option<String> {
+    let unknown = table.clone().try_get_matches_from([format!("--{key}=")]).err()?;
+    let name = context(&unknown, ContextKind::SuggestedArg).trim_start_matches("--").to_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> String {
@@ -266,6 +314,27 @@ mod tests {
             ("zebra = 1", "bells.toml: line 1: `zebra` is no setting; `reprise doctor` lists all settings"),
         ] {
             assert_eq!(resolve(&[], &[], Some(text)).unwrap_err(), said);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_nothing_reads_is_named_with_the_one_that_may_be_meant() {
+        let said = |name: &str| unread(&table(), [OsString::from(name)].into_iter()).join("");
+        assert!(
+            said("REPRISE_LOUD_BELS").ends_with("did you mean REPRISE_LOUD_BELLS?"),
+            "{}",
+            said("REPRISE_LOUD_BELS")
+        );
+        assert!(said("REPRISE_ZEBRA").ends_with("`reprise doctor` lists all settings"));
+        for read in [
+            "REPRISE_LOUD_BELLS",
+            "REPRISE_LOG",
+            "REPRISE_KASPA_KEY",
+            "HOME",
+            "REPRISE_TEST_SEEDS",
+            "REPRISE_PORT_80_TCP",
+        ] {
+            assert_eq!(said(read), "", "{read}");
         }
     }
 

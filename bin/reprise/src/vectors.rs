@@ -94,7 +94,7 @@ mod tests {
         let missing = named(&units, |unit| unit.is_used && !unit.is_there);
         assert_eq!(missing.as_deref(), Some("avx2"));
         let error = Failure::Processor { missing: missing.unwrap_or_default() };
-        assert!(error.to_string().contains("avx2") && error.hint().is_some());
+        assert!(error.to_string().contains("avx2") && error.hint("reprise").is_some());
         assert!(checked().is_ok(), "and this one runs");
     }
 

@@ -48,7 +48,10 @@ pub(crate) fn worker(
         poll: POLL,
         drain: tuning.shutdown_grace,
     };
-    let stop = stop::on_signal()?;
+    let grace = working.drain.as_secs();
+    let stop = stop::on_signal_saying(format!(
+        "proofs that run have {grace} s to end (--shutdown-grace), and the rest is given back; press Ctrl-C again to stop at once"
+    ))?;
     if settings.observing.metrics.is_some() {
         let scope = Scope::Worker(working.name.clone());
         let sampler = Sampler::start(scope, queue.clone(), shared.clone());

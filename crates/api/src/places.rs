@@ -159,6 +159,13 @@ async fn why(State(served): Shared, Asked(asked): Asked<WhyQuery>) -> Result<Jso
         several @ CoordinateQueryError::Ambiguous { .. } => Problem::conflict(format!("place: {several}")),
         other => Problem::bad_request(format!("place: {other}")),
     };
+    if asked.place.parse::<u64>().is_ok() {
+        return Err(Problem::bad_request(format!(
+            "place: {0} is a checkpoint, and /v1/receipts?checkpoint={0} lists what is used there; a place is one of it, such as \
+             {0}/BLOCK/batch",
+            asked.place
+        )));
+    }
     let sought: CoordinateQuery = asked.place.parse().map_err(refused)?;
     let explained = served.of_store(move |store| {
         let at = sought.complete(store)?;

@@ -24,7 +24,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::asked::{Asked, Named, Page, cursor, limit, number, parse};
+use crate::asked::{Asked, BlockBeginning, Named, Page, cursor, limit, number, parse};
 use crate::exits;
 use crate::fleet;
 use crate::page;
@@ -72,6 +72,7 @@ pub fn api(served: Arc<Served>) -> Router {
     let described = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(healthz))
         .routes(routes!(readyz))
+        .routes(routes!(health))
         .routes(routes!(metrics))
         .routes(routes!(status))
         .routes(routes!(chain))
@@ -100,11 +101,8 @@ pub fn api(served: Arc<Served>) -> Router {
     }
     let document = document.to_pretty_json().unwrap_or_default();
     let described = move || async move { ([(CONTENT_TYPE, "application/json")], document) };
-    let router = router
-        .route("/openapi.json", axum::routing::get(described))
-        .route("/health", axum::routing::get(health))
-        .merge(page::router());
-    fallbacks(router).with_state(served)
+    let router = router.route("/openapi.json", axum::routing::get(described)).merge(page::router());
+    fallbacks(router, "/openapi.json lists them").with_state(served)
 }
 
 /// The routes of a server of metrics alone.
@@ -114,11 +112,12 @@ pub fn metrics_only(exposed: Arc<Exposed>) -> Router {
     let router = Router::new()
         .route("/metrics", axum::routing::get(metrics))
         .route("/health", axum::routing::get(health));
-    fallbacks(router).with_state(exposed)
+    fallbacks(router, "there are /metrics and /health, and --api serves the rest elsewhere")
+        .with_state(exposed)
 }
 
-fn fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    let nowhere = || async { Problem::not_found("there is no such path: /openapi.json lists them") };
+fn fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>, paths: &'static str) -> Router<S> {
+    let nowhere = move || async move { Problem::not_found(format!("there is no such path: {paths}")) };
     router.fallback(nowhere).method_not_allowed_fallback(|| async { Problem::wrong_method() })
 }
 
@@ -170,7 +169,20 @@ async fn readyz(State(served): Shared) -> Result<Json<Health>, Problem> {
     Ok(Json(view.health.as_ref().clone()))
 }
 
+/// The health in one line.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+struct HealthLine {
+    /// How healthy it is.
+    health: Level,
+    /// Why it is not green, in words.
+    reasons: Vec<String>,
+}
+
 /// The health in one line for scripts: 503 while it is red.
+#[utoipa::path(get, path = "/health", tag = "health", responses(
+    (status = OK, body = HealthLine),
+    (status = SERVICE_UNAVAILABLE, description = "It is red", body = HealthLine)
+))]
 async fn health(State(served): Shared) -> Response {
     in_one_line(&served.view().health)
 }
@@ -180,8 +192,8 @@ fn in_one_line(health: &Health) -> Response {
         Level::Red => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::OK,
     };
-    let reasons: Vec<String> = health.reasons.iter().map(|reason| reason.message.clone()).collect();
-    (status, Json(serde_json::json!({ "health": health.level, "reasons": reasons }))).into_response()
+    let reasons = health.reasons.iter().map(|reason| reason.message.clone()).collect();
+    (status, Json(HealthLine { health: health.level, reasons })).into_response()
 }
 
 /// The metrics, for Prometheus.
@@ -265,21 +277,18 @@ async fn chain(State(served): Shared, Asked(asked): Asked<ChainQuery>) -> Result
 
 /// One block.
 #[utoipa::path(get, path = "/v1/blocks/{hash}", tag = "chain",
-    params(("hash" = String, Path, description = "Its hash, with blk: or without", pattern = "^(blk:)?[0-9a-fA-F]{64}$")),
+    params(("hash" = String, Path, description = "Its hash, with blk: or without; a unique beginning is enough", pattern = "^(blk:)?[0-9a-fA-F]{4,64}$")),
     responses(
         (status = OK, body = Block),
-        (status = NOT_FOUND, description = "It is not among the blocks that are served", body = Problem, content_type = MEDIA_TYPE)
+        (status = NOT_FOUND, description = "It is not among the blocks that are served", body = Problem, content_type = MEDIA_TYPE),
+        (status = CONFLICT, description = "Several blocks begin so: say more of it", body = Problem, content_type = MEDIA_TYPE)
     )
 )]
-async fn block(State(served): Shared, Named(hash): Named<BlockHash>) -> Result<Json<Arc<Block>>, Problem> {
-    let view = served.view();
-    let unknown = || {
-        Problem::not_found(format!(
-            "{hash}: no such block from checkpoint {} on: /v1/chain lists those served",
-            view.first
-        ))
-    };
-    view.block(&hash).cloned().map(Json).ok_or_else(unknown)
+async fn block(
+    State(served): Shared,
+    Named(block): Named<BlockBeginning>,
+) -> Result<Json<Arc<Block>>, Problem> {
+    block.find(&served.view()).cloned().map(Json)
 }
 
 // State.

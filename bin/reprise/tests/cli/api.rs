@@ -66,9 +66,19 @@ impl Served {
     }
 
     /// Asks it to stop, and waits for its end.
-    pub(crate) fn stop(mut self) -> std::process::Output {
+    pub(crate) fn stop(self) -> std::process::Output {
+        self.interrupt();
+        self.wait()
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn interrupt(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> std::process::Output {
         std::io::copy(&mut self.said, &mut std::io::sink()).unwrap();
         self.child.wait_with_output().unwrap()
     }

@@ -37,7 +37,14 @@ fn a_statement_that_the_process_ends_at_too_often_is_given_up_by_name_until_it_i
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains(statement) && said.contains("attempts release"), "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+    assert_eq!(error.matches(statement).count(), 1, "it is named once: {error}");
+    assert!(!error.contains("is quarantined"), "{error}");
 
+    let nothing = reprise(dir, &["attempts", "release"]);
+    assert!(
+        nothing.status.code() == Some(2) && String::from_utf8_lossy(&nothing.stderr).contains("or --all")
+    );
     let unknown = reprise(dir, &["attempts", "release", "00ff"]);
     assert_eq!(unknown.status.code(), Some(2));
     let released = json(dir, &["attempts", "release", statement]);

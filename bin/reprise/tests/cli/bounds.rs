@@ -9,11 +9,20 @@ const REFUSED: &[(&[&str], &str)] = &[
     // Every proof would hang at once.
     (&["run", "--prove-timeout", "600,0,1200"], "1 or more"),
     (&["run", "--prover-memory", "0"], "1 or more"),
+    // Nothing would be tried.
+    (&["run", "--attempts", "0"], "1 or more"),
+    (&["run", "--cheap-attempts", "0"], "1 or more"),
+    (&["run", "--interruptions", "0"], "1 or more"),
+    // Nobody would mine, and what waits for hours between two blocks looks like a fault of the pipeline.
+    (&["sim", "--miners", "0"], "1 to 1000"),
+    (&["sim", "--block-seconds", "99999999999"], "1 to 3600"),
+    (&["sim", "--cost-percent", "99999999999"], "0 to 1000"),
     // The system starts no such number of threads.
     (&["run", "--permits", "99999"], "1 to 1024"),
     (&["run", "--bundle-batches", "0"], "1 or more"),
     (&["run", "--bundle-transactions", "0"], "1 or more"),
     (&["run", "--backend", "none:"], "mock"),
+    (&["run", "--backend", "nix"], "none (nothing is proved), or none:NAME"),
     (&["bench", "--backend", "none"], "proves nothing"),
     #[cfg(feature = "fleet")]
     (&["run", "--fleet-permits", "99999"], "1 to 1024"),

@@ -14,6 +14,7 @@ fn without_a_backend_a_run_follows_and_executes_to_the_same_state_and_a_later_on
     let reference = json(other.path(), &["run", "--backend", "mock"]);
     for backend in ["none:mock", "none:mock"] {
         let follows = json(dir.path(), &["run", "--backend", backend]);
+        assert_eq!(follows["backend"], "none", "nothing is proved");
         assert_sound(&follows);
         for (name, expected) in [("prove_calls", 0), ("wanted", 0), ("settlements", 0)] {
             assert_eq!(follows[name], expected, "{name}: {follows}");

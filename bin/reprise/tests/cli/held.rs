@@ -118,6 +118,30 @@ fn doctor_and_attempts_read_a_directory_that_another_process_holds() {
 }
 
 #[test]
+fn doctor_says_what_is_wrong_with_the_place_of_the_data_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (absent, foreign, file) =
+        (dir.path().join("absent"), dir.path().join("foreign"), dir.path().join("file"));
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("thesis.txt"), b"mine").unwrap();
+    fs::write(&file, b"mine").unwrap();
+    for (place, code, verdict, word) in [
+        (&absent, 0, "ok", "not there yet, `reprise run` makes it"),
+        (&foreign, 1, "failed", "it holds `thesis.txt`"),
+        (&file, 1, "failed", "a file is in the way"),
+    ] {
+        let output = reprise(place, &["doctor", "--backend", "mock", "--json"]);
+        assert_eq!(output.status.code(), Some(code), "{}", place.display());
+        let report = last_line(&output);
+        let [line] = report["directory"].as_array().unwrap().as_slice() else { panic!("{report}") };
+        assert_eq!((&line["what"], &line["verdict"]), (&"directory".into(), &verdict.into()), "{line}");
+        let said = line["said"].as_str().unwrap();
+        assert!(said.contains(word) && said.contains(place.to_str().unwrap()), "{said}");
+    }
+    assert!(!absent.exists());
+}
+
+#[test]
 fn a_proof_that_runs_is_not_listed_as_interrupted_before_its_process_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let held = DataDir::lock(dir.path()).unwrap();
@@ -149,7 +173,8 @@ fn who_may_read_a_directory_and_not_write_reads_its_receipts_and_who_may_not_is_
     assert!(output.status.success(), "{output:?}");
     assert_eq!(last_line(&output).as_array().unwrap().len(), 6);
     fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
-    for args in [&["receipts", "ls"][..], &["serve", "--backend", "mock"], &["backup", "copy"]] {
+    let account = ["account", &"5a".repeat(32), "--backend", "mock"];
+    for args in [&["receipts", "ls"][..], &["serve", "--backend", "mock"], &["backup", "copy"], &account] {
         let output = by_nobody(&dir, args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains("Permission denied"), "{args:?}: {said}");

@@ -36,11 +36,12 @@ fn a_run_serves_what_it_does() {
         connection.read_to_string(&mut page).unwrap();
         page
     };
-    let (page, health) = (get("/metrics"), get("/health"));
+    let (page, health, nowhere) = (get("/metrics"), get("/health"), get("/v1/status"));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
     assert!(health.ends_with("{\"health\":\"green\",\"reasons\":[]}"), "{health}");
+    assert!(nowhere.starts_with("HTTP/1.1 404 ") && nowhere.contains("/metrics and /health"), "{nowhere}");
     for line in [
         "reprise_proofs_total{kind=\"transaction\",outcome=\"proved\"}",
         "reprise_blocks_total 11",

@@ -63,31 +63,94 @@ fn wrong_use_exits_2_and_lists_what_is_allowed() {
 }
 
 #[test]
+fn who_forgets_the_node_is_told_so_instead_of_shown_a_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key").display().to_string();
+    let covenant = "4c".repeat(32);
+    let (run, doctor) = (&["run", "--backend", "mock"][..], &["doctor"][..]);
+    for (args, commands) in [
+        (["--covenant", &covenant], &[run, doctor, &["serve", "--backend", "mock"]][..]),
+        // What pays is no matter of a directory that is shown.
+        (["--key-file", &key], &[run, doctor]),
+    ] {
+        for command in commands {
+            let output = reprise(dir.path(), &[*command, &args].concat());
+            let said = refusal(&output);
+            assert_eq!(output.status.code(), Some(2), "{command:?} {args:?}: {said}");
+            assert!(said.contains(args[0]) && said.contains("--l1 kaspa:ws://HOST:PORT"), "{said}");
+            assert!(output.stdout.is_empty(), "{command:?} {args:?}");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was begun");
+}
+
+#[test]
+fn what_names_a_rollup_has_its_form_whatever_the_l1_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, word) in [
+        (["--covenant", "zz"], "or none"),
+        (["--lane", "toolong"], "a namespace of four characters"),
+        (["--from", "zz"], "or tip"),
+        (["--deposit", "x"], "vault or unspendable"),
+        (["--collector", "x"], "or nobody"),
+        (["--price", "5"], "a price needs a collector"),
+    ] {
+        // Not all are flags of `doctor`, and each has its variable.
+        let variable = (format!("REPRISE_{}", args[0][2..].to_uppercase()), args[1]);
+        let run = reprise(dir.path(), &[&["run", "--backend", "mock"][..], &args].concat());
+        let doctor = command(dir.path(), &["doctor"]).envs([variable]).output().unwrap();
+        for output in [run, doctor] {
+            let said = refusal(&output);
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+            assert!(said.contains(word), "{args:?}: {said}");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was begun");
+}
+
+#[test]
+fn help_is_pointed_to_where_a_flag_or_its_value_is_wrong_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |args: &[&str]| refusal(&reprise(dir.path(), args));
+    let wrong = said(&["run", "--permits", "two"]);
+    assert!(wrong.contains("hint: `reprise run --help` lists the flags and their values"), "{wrong}");
+    let nested = command(dir.path(), &["receipts", "ls"]).env("REPRISE_VERIFY", "never").output().unwrap();
+    assert!(refusal(&nested).contains("`reprise receipts ls --help`"), "{}", refusal(&nested));
+    for args in [&["run", "--permitz", "2"][..], &["runn"]] {
+        assert!(said(args).contains("--help"), "{args:?}: {}", said(args));
+    }
+    for args in [&["receipts", "ls"][..], &["run", "--covenant", &"4c".repeat(32)], &["attempts", "release"]]
+    {
+        assert!(!said(args).contains("hint:"), "{args:?}: {}", said(args));
+    }
+}
+
+#[test]
 fn a_recording_that_is_missing_damaged_or_foreign_is_refused_with_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chain.reprise");
     let l1 = format!("recording:{}", path.display());
-    let run = |word: &str| {
+    let run = |word: &str, code: i32| {
         let output = reprise(dir.path(), &["run", "--backend", "mock", "--l1", &l1]);
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(code));
         let said = refusal(&output);
         assert!(said.contains("chain.reprise") && said.contains(word), "{said}");
         assert!(!dir.path().join("LOCK").exists(), "a data directory was made for nothing");
     };
-    run("cannot read");
+    run("cannot read", 2);
     fs::write(&path, b"hello").unwrap();
-    run("not a recording");
+    run("not a recording", 2);
     let shipped = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../recordings/flip.reprise")).unwrap();
     let mut flipped = shipped.clone();
     flipped[1000] ^= 1;
     fs::write(&path, flipped).unwrap();
-    run("damaged");
+    run("damaged", 1);
     fs::write(&path, &shipped[..shipped.len() - 1]).unwrap();
-    run("damaged");
+    run("damaged", 1);
     let mut newer = shipped;
     newer[8] = 9;
     fs::write(&path, newer).unwrap();
-    run("format 9");
+    run("format 9", 1);
 }
 
 #[test]
@@ -96,7 +159,7 @@ fn a_data_directory_that_is_a_file_is_refused_with_its_path() {
     let path = dir.path().join("data");
     fs::write(&path, b"mine").unwrap();
     let output = reprise(&path, &["run", "--backend", "mock"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(refusal(&output).contains("a file is in the way"), "{}", refusal(&output));
     let output = reprise(&path, &["receipts", "ls"]);
     assert!(refusal(&output).contains("a file is in the way"), "{}", refusal(&output));
@@ -110,9 +173,34 @@ fn a_directory_that_is_no_data_directory_is_refused_and_not_changed() {
     fs::create_dir_all(foreign.parent().unwrap()).unwrap();
     fs::write(&foreign, b"mine").unwrap();
     let output = reprise(dir.path(), &["run", "--backend", "mock"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(refusal(&output).contains("thesis.txt"), "{}", refusal(&output));
     assert_eq!(fs::read(&foreign).unwrap(), b"mine");
+}
+
+#[test]
+fn a_directory_of_something_else_is_refused_and_nothing_is_left_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("Cargo.toml"), b"mine").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let archive = elsewhere.path().join("receipts.archive");
+    fs::write(&archive, b"of another machine").unwrap();
+    let archive = archive.display().to_string();
+    for args in [
+        &["run", "--backend", "mock"][..],
+        &["serve", "--backend", "mock"],
+        &["receipts", "import", &archive],
+    ] {
+        let output = reprise(dir.path(), args);
+        let said = refusal(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+        assert!(
+            said.contains("no data directory of Reprise and not empty (it holds `Cargo.toml`)"),
+            "{said}"
+        );
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["Cargo.toml"], "{args:?}");
+    }
 }
 
 #[test]
@@ -156,11 +244,42 @@ fn a_bad_value_is_reported_as_it_was_given() {
         (&["run", "--permits", "0"], Some(("REPRISE_PERMITS", "2")), "--permits 0: at least one".into()),
         (&["receipts", "ls"], Some(("REPRISE_VERIFY", "never")), "REPRISE_VERIFY=never: ".into()),
         (&["doctor", "--log", "loud=very"], None, "--log loud=very: ".into()),
+        (
+            &["doctor", "--log", "errro"],
+            None,
+            "--log errro: `errro` is no level: say error, warn, info".into(),
+        ),
+        (&["doctor", "--log", "info,reprise_node"], None, "`reprise_node` is no level".into()),
+        (&["doctor"], Some(("REPRISE_LOG", "wran")), "REPRISE_LOG=wran: `wran` is no level".into()),
     ] {
         let mut command = command(dir.path(), args);
         let output = command.envs(variable).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
         assert!(refusal(&output).contains(&said), "{args:?}: {}", refusal(&output));
+    }
+}
+
+#[test]
+fn a_misspelt_variable_is_warned_of_and_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(dir.path(), &["doctor", "--json"]).env("REPRISE_PERMITZ", "3").output().unwrap();
+    let said = refusal(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.starts_with("warning: the variable REPRISE_PERMITZ") && said.contains("REPRISE_PERMITS?"),
+        "{said}"
+    );
+    crate::command::last_line(&output);
+}
+
+#[test]
+fn every_level_and_the_level_of_a_crate_can_be_said_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    for log in
+        ["error", "warn", "info", "debug", "trace", "off", "INFO", "warn,reprise_node=debug", "reprise=off"]
+    {
+        let output = reprise(dir.path(), &["doctor", "--log", log]);
+        assert!(output.status.success(), "{log}: {}", refusal(&output));
     }
 }
 
@@ -186,7 +305,13 @@ fn a_refusal_names_the_flag_or_argument_and_the_allowed_values() {
         (&["receipts", "why", "zebra"], "PLACE zebra: "),
         (&["receipts", "revoke", "zebra"], "PROFILE zebra: "),
         (&["receipts", "show", "zebra"], "no stored statement begins with `zebra`: `reprise receipts ls`"),
-        (&["sim", "--seeds", "0"], "--blocks, --block-seconds and --seeds: say 1 or more"),
+        (&["sim", "--seeds", "0"], "--seeds 0: say 1 or more"),
+        (&["sim", "--blocks", "0"], "--blocks 0: say 1 or more"),
+        (&["sim", "--seeds", "-1"], "'-1' for '--seeds <K>'"),
+        (&["run", "--permits", "-1"], "--permits -1: say a whole number, 1 to 1024"),
+        (&["run", "--permits", "two"], "--permits two: say a whole number, 1 to 1024"),
+        (&["run", "--price-per-hour", "-1.5"], "--price-per-hour -1.5: say a number"),
+        (&["receipts", "why", "-1"], "PLACE -1: "),
         (&["sim", "--faults", "gremlins"], "--faults: `gremlins` is no fault"),
         (&["sim", "--synthetic", "--reorg-depth", "deep"], "--reorg-depth: `deep`"),
         (&["sim", "--synthetic", "--proof-seconds", "1,2"], "--proof-seconds 1,2: say three numbers"),
@@ -195,6 +320,23 @@ fn a_refusal_names_the_flag_or_argument_and_the_allowed_values() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
         assert!(refusal(&output).contains(said), "{args:?}: {}", refusal(&output));
     }
+}
+
+#[test]
+fn of_a_recording_no_snapshot_is_of_use_and_one_that_is_not_there_is_named_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let [out, absent] = ["out", "absent"].map(|name| dir.path().join(name).display().to_string());
+    let data = dir.path().join("data");
+    for (args, word) in [
+        (&["snapshot", "export", &out][..], "no snapshot is of use on a recorded or dev L1"),
+        (&["snapshot", "export", &out, "--l1", "dev"], "--l1 is dev"),
+        (&["snapshot", "import", &absent], "absent: cannot open the snapshot"),
+    ] {
+        let output = reprise(&data, args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", refusal(&output));
+        assert!(refusal(&output).contains(word), "{args:?}: {}", refusal(&output));
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[cfg(feature = "kaspa")]

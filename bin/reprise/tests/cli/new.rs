@@ -54,6 +54,14 @@ fn a_new_rollup_is_a_workspace_of_its_own_in_a_directory_of_its_name() {
 }
 
 #[test]
+fn a_place_where_nobody_may_write_is_named() {
+    let output = new(Path::new("/proc"), &["my-rollup", "--path-to-reprise", CHECKOUT]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(said(&output).contains("call it where you may write"), "{}", said(&output));
+    assert!(!said(&output).contains("remove what is there"), "{}", said(&output));
+}
+
+#[test]
 fn bad_names_existing_directories_and_no_checkouts_are_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("there")).unwrap();

@@ -33,6 +33,33 @@ fn a_result_that_cannot_be_written_is_a_failure_that_is_named_and_costs_nothing(
 }
 
 #[test]
+fn with_json_an_error_is_one_line_on_standard_output_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let stored = dir.path().join("stored");
+    json(&stored, &["run", "--backend", "mock"]);
+    std::fs::write(stored.join("receipts/FORMAT"), "x").unwrap();
+    for (args, code, word) in [
+        (&["run", "--permits", "0"][..], 2, "--permits 0: at least one"),
+        (&["receipts", "show"], 2, "<ID>"),
+        (&["frobnicate"], 2, "unrecognized subcommand 'frobnicate'"),
+        (&["receipts", "stats"], 1, "is damaged"),
+    ] {
+        let output = command(&stored, args).arg("--json").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        let line = last_line(&output);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "{args:?}");
+        let error = line["error"].as_str().unwrap();
+        assert!(line["exit"] == code && error.contains(word) && !error.contains("Usage"), "{args:?}: {line}");
+        assert!(said.contains(word), "for people too: {said}");
+    }
+    // What is printed already is the result.
+    let shown = command(&stored, &["--help"]).arg("--json").output().unwrap();
+    let shown = (shown.status.success(), String::from_utf8_lossy(&shown.stdout).into_owned());
+    assert!(shown.0 && !shown.1.lines().any(|line| line.starts_with('{')), "{}", shown.1);
+}
+
+#[test]
 fn a_reader_that_wants_no_more_is_no_failure() {
     let dir = tempfile::tempdir().unwrap();
     json(dir.path(), &["run", "--backend", "mock"]);

@@ -222,6 +222,31 @@ fn why_prints_the_first_field_in_which_a_coordinate_differs() {
 }
 
 #[test]
+fn a_block_can_be_named_as_it_is_printed() {
+    let dir = recorded();
+    let at = |checkpoint: &str| json(dir.path(), &["receipts", "ls", "--checkpoint", checkpoint]);
+    let places = at("4")[0]["places"].as_array().unwrap().clone();
+    let block =
+        places.iter().find(|place| place["checkpoint"] == 4).unwrap()["block"].as_str().unwrap().to_owned();
+    let whole = json(dir.path(), &["receipts", "ls", "--block", &block]);
+    assert!(!whole.as_array().unwrap().is_empty());
+    for printed in [format!("{}…", &block[..12]), block[..12].to_owned(), block[4..12].to_uppercase()] {
+        assert_eq!(json(dir.path(), &["receipts", "ls", "--block", &printed]), whole, "{printed}");
+        let why = json(dir.path(), &["receipts", "why", &printed]);
+        assert_eq!(why, json(dir.path(), &["receipts", "why", &block]), "{printed}");
+    }
+    for (wrong, word) in [
+        ("ffffffffffffff", "nothing stored is used in a block"),
+        ("", "unique beginning"),
+        ("blk:…", "unique beginning"),
+    ] {
+        let output = reprise(dir.path(), &["receipts", "ls", "--block", wrong]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(word), "{wrong}: {said}");
+    }
+}
+
+#[test]
 fn stats_count_what_is_stored() {
     let dir = recorded();
     assert_snapshot!(said(dir.path(), &["stats"]), @r"

@@ -45,7 +45,7 @@ fn a_directory_shows_what_its_run_showed_and_not_a_byte_of_it_changes() {
     // Whoever holds it is not disturbed, and need not be asked.
     let held = DataDir::lock(dir.path()).unwrap();
     let before = files(dir.path());
-    let served = Served::of(dir.path(), &["serve", "--prove-apart", "always", "--price-per-hour", "3.6"]);
+    let mut served = Served::of(dir.path(), &["serve", "--prove-apart", "always", "--price-per-hour", "3.6"]);
     let status = served.json("/v1/status");
     assert_eq!((&status["l1"], &status["ended"]), (&"recording:shipped".into(), &true.into()));
     assert!(status["read_ms"].is_u64(), "{status}");
@@ -74,7 +74,9 @@ fn a_directory_shows_what_its_run_showed_and_not_a_byte_of_it_changes() {
     assert!(served.get("/").1.contains("<h1>Reprise</h1>"));
     assert_eq!(served.get("/metrics").0, 200);
     assert_eq!(served.get("/v1/jobs").0, 404);
-    assert!(served.stop().status.success());
+    served.interrupt();
+    served.until("stopping: nothing is served any more");
+    assert!(served.wait().status.success());
     assert_eq!(files(dir.path()), before);
     drop(held);
 }
@@ -121,4 +123,9 @@ fn what_holds_no_run_of_these_settings_is_refused_by_name() {
     let other = refused(dir.path(), &["--l1", "dev"]);
     assert!(other.contains("no state of this L1"), "{other}");
     assert!(refused(dir.path(), &["--api", "0.0.0.0:0"]).contains("--api-token-file"));
+    let nowhere = refused(dir.path(), &["--api", "none"]);
+    assert!(nowhere.contains("--api none: this command serves it"), "{nowhere}");
+    let help = String::from_utf8(reprise(dir.path(), &["serve", "--help"]).stdout).unwrap();
+    let api = help.split("--api <ADDR>").nth(1).unwrap().split("--api-token-file <").next().unwrap();
+    assert!(api.contains("[default: 127.0.0.1:8080]") && !api.contains("none"), "{api}");
 }

@@ -82,7 +82,7 @@ fn an_archive_carries_every_receipt_to_another_directory_and_nothing_is_proved_t
     assert_eq!(second["state_root"], report["state_root"]);
 
     let again = reprise(here.path(), &["receipts", "export", &archive]);
-    assert_eq!(again.status.code(), Some(1), "an archive is not written over");
+    assert_eq!(again.status.code(), Some(2), "an archive is not written over");
 }
 
 #[test]
@@ -100,4 +100,17 @@ fn an_eviction_prints_what_it_deletes_and_keeps_what_may_still_be_needed() {
     assert!(below_nine > 0 && below_nine < all);
     assert_eq!(gc("1000", &[]), all - below_nine);
     assert_eq!(json(dir.path(), RUN)["state_root"], report["state_root"]);
+}
+
+#[test]
+fn a_chain_that_has_ended_says_once_what_it_waits_for() {
+    for l1 in ["shipped", "dev"] {
+        let dir = tempfile::tempdir().unwrap();
+        let output =
+            reprise(dir.path(), &["run", "--backend", "mock", "--l1", l1, "--bundle-deadline", "200"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let ended: Vec<_> = said.lines().filter(|line| line.contains("has ended: empty blocks")).collect();
+        assert!(ended.len() == 1 && ended[0].contains("--bundle-deadline"), "{said}");
+    }
 }

@@ -151,6 +151,9 @@ fn every_path_answers_from_the_run() {
     assert_eq!(json("/v1/chain?limit=3")["blocks"].as_array().unwrap().len(), 3);
     let tip = chain["tip"]["block"].as_str().unwrap();
     assert_eq!(json(&format!("/v1/blocks/{tip}"))["canonical"], true);
+    for printed in [tip[..12].to_owned(), tip[4..16].to_uppercase(), format!("{}%E2%80%A6", &tip[..12])] {
+        assert_eq!(json(&format!("/v1/blocks/{printed}"))["hash"], tip, "{printed}");
+    }
     let settlements = json("/v1/settlements")["items"].as_array().unwrap().clone();
     assert!(
         settlements.iter().any(|it| it["canonical"] == true && it["confirmations"].as_u64().unwrap() > 0)
@@ -302,6 +305,9 @@ fn what_cannot_be_answered_is_a_problem_with_a_name() {
         let answer = request(node.address, line, &[]);
         assert_eq!(answer.problem(), (status, format!("urn:reprise:{name}")), "{line}");
     }
+    let checkpoint = get(node.address, "/v1/why?place=4");
+    assert_eq!(checkpoint.problem(), (400, "urn:reprise:bad-request".into()));
+    assert!(checkpoint.body.contains("/v1/receipts?checkpoint=4"), "{}", checkpoint.body);
     for list in ["blocks", "statements", "receipts"] {
         let answer = get(node.address, &format!("/v1/{list}/{none}"));
         assert_eq!(answer.problem(), (404, "urn:reprise:not-found".into()), "{list}");
@@ -511,6 +517,11 @@ fn the_document_names_every_path_and_its_refusals() {
     let document = get(node.address, "/openapi.json").json();
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert!(paths.len() >= 14, "{paths:?}");
+    let health = &document["paths"]["/health"]["get"]["responses"];
+    let line = "#/components/schemas/HealthLine";
+    for status in ["200", "503"] {
+        assert_eq!(health[status]["content"]["application/json"]["schema"]["$ref"], line, "{status}");
+    }
     for (path, item) in document["paths"].as_object().unwrap() {
         let operations = ["get", "post"].map(|method| (method, &item[method]));
         let mut described = operations.into_iter().filter(|(_, operation)| operation.is_object()).peekable();
