@@ -123,7 +123,9 @@ pub(crate) fn act(
         refuse_unguarded(reads.as_ref(), me, settings, &chosen)?;
     }
     let user = session.user(key, lane.lane.subnetwork, lane.lane.covenant).map_err(failed)?;
-    if reads.is_some() && message.deposited().is_none() && said_nonce.is_none() {
+    // A tip of the workload's own says nothing of the L1's.
+    let is_the_l1s = chosen.hasher.lane().binds();
+    if reads.is_some() && is_the_l1s && message.deposited().is_none() && said_nonce.is_none() {
         reads = Some(caught_up(&session, lane.lane.key, &open, |reads| {
             Ok(reads.read(&me, At::Tip, chosen.hasher.as_ref())?.answer.state.tip)
         })?);
@@ -514,7 +516,7 @@ mod tests {
         assert!(over(&transfer, Some(Account::new(0, 0))).is_ok());
         let said = over(&transfer, None).unwrap_err().to_string();
         assert!(said.contains("no checksum") && said.contains("--new-account"), "{said}");
-        let script = claim::vault(reprise_model::digest::Digest([7; 32])).unwrap();
+        let script = claim::vault(Digest([7; 32])).unwrap();
         let address = names::address(&script, "simnet".parse().unwrap()).unwrap();
         for message in [
             Message::transfers(&[(&address, "1")], None).unwrap(),
