@@ -62,6 +62,7 @@ pub(crate) enum Failure {
         missing: String,
     },
     /// Something was sent, and what became of it is not known.
+    #[cfg(feature = "kaspa")]
     #[error("{0}")]
     Unknown(String),
     /// Another error, with its whole message.
@@ -151,6 +152,7 @@ impl Failure {
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
+            #[cfg(feature = "kaspa")]
             Self::Unknown(_) => Exit::Unknown,
             Self::Usage(_) | Self::Setting(_) | Self::Wire(WireError::Depths { .. }) => Exit::WrongUse,
             // What was named is not there, or is something else: nothing was begun.

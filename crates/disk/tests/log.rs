@@ -337,7 +337,7 @@ fn damage_is_put_aside_once_however_often_it_cannot_be_mended() {
     let disk = holding(&whole);
     let mend = || {
         let Found { mut log, damage } = open(&disk).unwrap().unwrap();
-        assert_eq!(damage, [ends[1]..ends[2]]);
+        assert_eq!(damage, vec![ends[1]..ends[2]]);
         let mended = log.mend(&damage);
         assert_eq!(read(&log).len(), 3);
         mended

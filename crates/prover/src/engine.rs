@@ -389,10 +389,8 @@ impl Engine {
         for id in self.index.due(now) {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match &mut job.phase {
-                Phase::Proving { began, until, .. } if now >= *until => {
-                    if !has_ended(&id) {
-                        hung.push((job.order.clone(), now - *began));
-                    }
+                Phase::Proving { began, until, .. } if now >= *until && !has_ended(&id) => {
+                    hung.push((job.order.clone(), now - *began));
                 }
                 Phase::Proving { unwanted_since: Some(_), cancelled, .. } => {
                     *cancelled = true;
