@@ -27,6 +27,9 @@ const SIGNATURE_BUDGET: u16 = 10;
 /// The least value of a change output, in sompi: a smaller one costs more in storage mass than it holds.
 pub(crate) const CHANGE_MIN: u64 = 20_000_000;
 
+/// After how many rounds a fee that has not converged is rounded up.
+const ROUNDS: usize = 8;
+
 /// Why a transaction cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -157,8 +160,9 @@ impl Draft {
         let mut coins: Vec<&Coin> = coins.iter().collect();
         coins.sort_by_key(|coin| std::cmp::Reverse((coin.entry.amount, coin.outpoint.index)));
         let mut fee = 0;
-        // The fee depends on the mass, and the mass on the coins that pay the fee: a few rounds converge.
-        for _ in 0..8 {
+        // The fee depends on the mass, and the mass on the coins that pay the fee: a few rounds converge. Where the change is so small that
+        // each sompi of the fee makes it heavier they do so slowly, and a little more than is needed is paid.
+        for round in 0..2 * ROUNDS {
             let (transaction, mass) = attempt(params, key, self, &coins, fee, end)?;
             let needed = (mass as f64 * fees.feerate.max(FEERATE_MIN)).ceil() as u64;
             let cost = |fee: u64| fee.saturating_add(self.added);
@@ -168,7 +172,8 @@ impl Draft {
             if needed <= fee {
                 return Ok(Completed { transaction, mass, fee: cost(fee), lent: self.lent });
             }
-            fee = needed;
+            let more = if round < ROUNDS { 0 } else { needed / 16 };
+            fee = needed.saturating_add(more).min(fees.fee_max.saturating_sub(self.added));
         }
         Err(BuildError::Mass)
     }

@@ -221,7 +221,8 @@ impl User {
                     return if pair.accepted().is_too_long() { Err(UserError::TooLong) } else { Ok(pair) };
                 }
                 Err(BuildError::InsufficientFunds { needed, .. }) => {
-                    change_min = change_min.saturating_add(needed);
+                    // More than it left: where it spends all coins, that is refused.
+                    change_min = value.saturating_add(needed.max(1));
                 }
                 Err(error) => return Err(error.into()),
             }

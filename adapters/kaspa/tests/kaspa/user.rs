@@ -121,6 +121,26 @@ proptest! {
 }
 
 #[test]
+fn a_change_so_small_that_the_fee_makes_it_heavier_is_paid_for_until_it_is_too_small() {
+    let user = user();
+    let built = |deposited: u64| {
+        let outputs = [user::pays(deposit_script(), deposited)];
+        let coins = coins(&user, &[3_518_985_422]);
+        let built = user.build(&MESSAGE, &outputs, Funding { coins: &coins, fees: FEES }, None);
+        built.map(|pair| judge(&user, &pair, &coins, deposited))
+    };
+    let mut refused = 0;
+    for less in (20_000_000..60_000_000).step_by(100_000) {
+        match built(3_518_985_422 - less) {
+            Ok(()) => assert!(refused > 0, "with less change it is refused"),
+            Err(UserError::Build(BuildError::InsufficientFunds { .. })) => refused += 1,
+            Err(error) => panic!("{less}: {error}"),
+        }
+    }
+    assert!((1..400).contains(&refused), "{refused}");
+}
+
+#[test]
 fn a_message_that_follows_another_one_spends_what_that_leaves_so_no_miner_puts_it_before() {
     let user = user();
     let mut coins = coins(&user, &[KAS, 3 * KAS, 2 * KAS]);

@@ -32,11 +32,11 @@ fn small() -> reprise_chain::recording::Recording {
 #[test]
 fn a_small_flip_is_proved_once_verified_and_settled() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("small.reprise");
+    let (path, data) = (dir.path().join("small.reprise"), dir.path().join("data"));
     small().save(&path).unwrap();
     let l1 = format!("recording:{}", path.display());
 
-    let report = json(dir.path(), &["run", "--l1", &l1, "--prove-apart", "always"]);
+    let report = json(&data, &["run", "--l1", &l1, "--prove-apart", "always"]);
     assert_sound(&report);
     assert_eq!(report["backend"], "miden");
     // Two transactions, though the transfer stands on both forks; three batches; an aggregate a fork.
@@ -46,17 +46,17 @@ fn a_small_flip_is_proved_once_verified_and_settled() {
     }
     assert!(report["settlements"].as_u64().unwrap() > 0);
 
-    let verified = json(dir.path(), &["receipts", "verify"]);
+    let verified = json(&data, &["receipts", "verify"]);
     assert_eq!(verified["verified"].as_u64().unwrap(), total(&report["proved"]));
     assert_eq!(verified["failed"], serde_json::json!([]));
 
-    let again = json(dir.path(), &["run", "--l1", &l1, "--prove-apart", "always"]);
+    let again = json(&data, &["run", "--l1", &l1, "--prove-apart", "always"]);
     assert_eq!(again["prove_calls"], 0);
     assert_eq!(again["state_root"], report["state_root"]);
 
     // Lose one transaction: nothing needs it. Lose the aggregate that is settled: the chain shows it settled.
-    let listed = json(dir.path(), &["receipts", "ls", "--kind", "transaction"]);
+    let listed = json(&data, &["receipts", "ls", "--kind", "transaction"]);
     let id = listed[0]["id"].as_str().unwrap().to_owned();
-    assert!(reprise(dir.path(), &["receipts", "rm", &id]).status.success());
-    assert_eq!(json(dir.path(), &["run", "--l1", &l1, "--prove-apart", "always"])["prove_calls"], 0);
+    assert!(reprise(&data, &["receipts", "rm", &id]).status.success());
+    assert_eq!(json(&data, &["run", "--l1", &l1, "--prove-apart", "always"])["prove_calls"], 0);
 }

@@ -85,8 +85,8 @@ fn ls_lists_what_is_stored_and_where_it_is_used() {
     stm:ID  batch                 N       S.S  checkpoint 13 blk:e5a1ae11… batch from transaction 1
     stm:ID  batch                 N       S.S  checkpoint 2 blk:aeea9faa… batch from transaction 1
     stm:ID  batch                 N       S.S  checkpoint 4 blk:b2447c72… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 7 blk:e4f149af… batch from transaction 1
-    stm:ID  batch                 N       S.S  checkpoint 8 blk:d3d2e66b… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 7 blk:47f3b6e7… batch from transaction 1; checkpoint 7 blk:e4f149af… batch from transaction 1
+    stm:ID  batch                 N       S.S  checkpoint 8 blk:a931c1ae… batch from transaction 1; checkpoint 8 blk:d3d2e66b… batch from transaction 1
     stm:ID  batch                 N       S.S  checkpoint 9 blk:540403e6… batch from transaction 1
     stm:ID  transaction           N       S.S  checkpoint 10 blk:c1327c6f… transaction 2
     stm:ID  transaction           N       S.S  checkpoint 11 blk:5833edb7… transaction 1
@@ -94,8 +94,8 @@ fn ls_lists_what_is_stored_and_where_it_is_used() {
     stm:ID  transaction           N       S.S  checkpoint 2 blk:aeea9faa… transaction 1
     stm:ID  transaction           N       S.S  checkpoint 2 blk:aeea9faa… transaction 2
     stm:ID  transaction           N       S.S  checkpoint 4 blk:b2447c72… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 7 blk:e4f149af… transaction 1
-    stm:ID  transaction           N       S.S  checkpoint 8 blk:d3d2e66b… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 7 blk:47f3b6e7… transaction 1; checkpoint 7 blk:e4f149af… transaction 1
+    stm:ID  transaction           N       S.S  checkpoint 8 blk:a931c1ae… transaction 1; checkpoint 8 blk:d3d2e66b… transaction 1
     stm:ID  transaction           N       S.S  checkpoint 9 blk:540403e6… transaction 1; checkpoint 10 blk:c1327c6f… transaction 1
     stm:ID  transaction           N       S.S  checkpoint 9 blk:540403e6… transaction 2
     stm:ID  transaction           N       S.S  checkpoint 9 blk:540403e6… transaction 3
@@ -155,6 +155,8 @@ fn show_prints_claim_and_provenance() {
 fn why_lists_a_checkpoint() {
     let dir = recorded();
     assert_snapshot!(said(dir.path(), &["why", "7"]), @r"
+    hit: checkpoint 7 blk:47f3b6e7… transaction 1 is answered by stm:ID
+    hit: checkpoint 7 blk:47f3b6e7… batch from transaction 1 is answered by stm:ID
     hit: checkpoint 7 blk:e4f149af… transaction 1 is answered by stm:ID
     hit: checkpoint 7 blk:e4f149af… batch from transaction 1 is answered by stm:ID
     ");
@@ -254,7 +256,7 @@ fn stats_count_what_is_stored() {
     transaction        12            N              S.S
     batch               8            N              S.S
     aggregate           4            N              S.S
-    26 places
+    30 places
     mock 1 fake HASHER 0 bits
       DIGEST
     memory: 0 hits, 0 misses, 0 errors since this process opened it
