@@ -52,7 +52,7 @@ alerts:
     promtool test rules ops/alerts.test.yml
 
 # The fleet: its jobs in PostgreSQL (15 or newer) and through PgBouncer, both installed; an S3 server (moto[server] from PyPI, named in
-# REPRISE_MOTO where it is not on the path); and real processes that are killed.
+# REPRISE_TEST_MOTO where it is not on the path); and real processes that are killed.
 fleet:
     cargo test --release --locked --package reprise-postgres -- --include-ignored
     cargo test --release --locked --package reprise-objects -- --include-ignored

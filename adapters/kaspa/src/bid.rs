@@ -2,7 +2,7 @@
 //!
 //! A node takes no second transaction that spends an output, unless it is sent as a replacement, pays a higher fee rate, and competes
 //! with exactly one other. What came by RPC never expires there, and what a stranger sent may wait for a day. So whatever is sent
-//! here, and competes with a transaction that has waited for [`BUMP_AFTER`](crate::rival::BUMP_AFTER), replaces that one for more, up to its bound: whoever
+//! here, and competes with a transaction that has waited for [`BUMP_AFTER`](crate::conflict::BUMP_AFTER), replaces that one for more, up to its bound: whoever
 //! sent it.
 
 use std::time::Instant;
@@ -14,10 +14,10 @@ use kaspa_rpc_core::api::rpc::RpcApi;
 
 use crate::client::{Unanswered, unanswered};
 use crate::coin::{Coin, FEERATE_MIN, Fees, Funding};
-use crate::purse::Purse;
-use crate::rival::Rival;
+use crate::conflict::Conflict;
 use crate::settlement::{BuildError, Settling};
-use crate::wallet::{self, Haste, WalletError};
+use crate::utxos::{self, FeePriority, UtxoError};
+use crate::wallet::Wallet;
 
 /// The fee rate of a replacement, as a multiple of the replaced transaction's.
 const FEE_FACTOR: f64 = 1.25;
@@ -30,33 +30,33 @@ const BELOW_BOUND: f64 = 0.999;
 pub(crate) struct Bid {
     pub(crate) coins: Vec<Coin>,
     pub(crate) fees: Fees,
-    pub(crate) replaces: Option<Rival>,
+    pub(crate) replaces: Option<Conflict>,
 }
 
 impl Bid {
     /// A bid for the next minute, or, in place of a transaction that has waited already, for the next block.
     pub(crate) async fn of(
         rpc: &dyn RpcApi,
-        purse: &mut Purse,
+        wallet: &mut Wallet,
         settling: &Settling,
         fee_max: u64,
-        replaces: Option<Rival>,
-    ) -> Result<Self, WalletError> {
-        let haste = if replaces.is_some() { Haste::Priority } else { Haste::Normal };
-        Self::with_haste(rpc, purse, settling, (haste, fee_max), replaces).await
+        replaces: Option<Conflict>,
+    ) -> Result<Self, UtxoError> {
+        let priority = if replaces.is_some() { FeePriority::Priority } else { FeePriority::Normal };
+        Self::with_priority(rpc, wallet, settling, (priority, fee_max), replaces).await
     }
 
     /// A bid for that time.
-    pub(crate) async fn with_haste(
+    pub(crate) async fn with_priority(
         rpc: &dyn RpcApi,
-        purse: &mut Purse,
+        wallet: &mut Wallet,
         Settling { params, key, .. }: &Settling,
-        (haste, fee_max): (Haste, u64),
-        replaces: Option<Rival>,
-    ) -> Result<Self, WalletError> {
-        let outbids = replaces.as_ref().map_or(0.0, |rival| rival.feerate * FEE_FACTOR);
-        let feerate = wallet::feerate(rpc, haste).await?.max(FEERATE_MIN).max(outbids);
-        let coins = purse.coins(rpc, params, key, replaces.as_ref().map(|rival| rival.id)).await?;
+        (priority, fee_max): (FeePriority, u64),
+        replaces: Option<Conflict>,
+    ) -> Result<Self, UtxoError> {
+        let outbids = replaces.as_ref().map_or(0.0, |conflict| conflict.feerate * FEE_FACTOR);
+        let feerate = utxos::feerate(rpc, priority).await?.max(FEERATE_MIN).max(outbids);
+        let coins = wallet.coins(rpc, params, key, replaces.as_ref().map(|conflict| conflict.id)).await?;
         Ok(Self { coins, fees: Fees { feerate, fee_max }, replaces })
     }
 
@@ -73,7 +73,7 @@ impl Bid {
         match at(self.fees.feerate) {
             Err(BuildError::FeeTooHigh { fee, fee_max }) => {
                 let most = self.fees.feerate * fee_max as f64 / fee as f64 * BELOW_BOUND;
-                let outbids = self.replaces.as_ref().is_some_and(|rival| most > rival.feerate);
+                let outbids = self.replaces.as_ref().is_some_and(|conflict| most > conflict.feerate);
                 if outbids { at(most) } else { Err(BuildError::FeeTooHigh { fee, fee_max }) }
             }
             built => built,
@@ -85,20 +85,20 @@ impl Bid {
     pub(crate) async fn submit(
         &self,
         rpc: &dyn RpcApi,
-        purse: &mut Purse,
+        wallet: &mut Wallet,
         (transaction, feerate): (&Transaction, f64),
-    ) -> Result<(Rival, Option<Hash>), Unanswered> {
-        let replaced = self.replaces.as_ref().filter(|rival| rival.competes(transaction));
+    ) -> Result<(Conflict, Option<Hash>), Unanswered> {
+        let replaced = self.replaces.as_ref().filter(|conflict| conflict.competes(transaction));
         let id = match replaced {
-            None => wallet::send(rpc, transaction).await?,
+            None => utxos::send(rpc, transaction).await?,
             Some(_) => {
                 let replaced = rpc.submit_transaction_replacement(RpcTransaction::from(transaction)).await;
                 replaced.map_err(unanswered("submit_transaction_replacement"))?.transaction_id
             }
         };
-        purse.sent(id, transaction);
+        wallet.sent(id, transaction);
         let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
-        let sent = Rival { id, spends, feerate, since: Instant::now() };
-        Ok((sent, replaced.map(|rival| rival.id)))
+        let sent = Conflict { id, spends, feerate, since: Instant::now() };
+        Ok((sent, replaced.map(|conflict| conflict.id)))
     }
 }

@@ -6,16 +6,22 @@
 //! may lead to several nodes: the next request would be answered by another node, to which nobody has subscribed. So a
 //! [`Client`] is one connection: it is lost for good, or closed, when it ends or is dropped.
 
+use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kaspa_consensus_core::network::NetworkId;
 use kaspa_rpc_core::RpcError;
 use kaspa_rpc_core::api::ctl::RpcState;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_wrpc_client::prelude::{ConnectOptions, ConnectStrategy, KaspaRpcClient, WrpcEncoding};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
+
+/// How long a node may take to accept a connection.
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often, and for how long at most, a client that was told to disconnect is looked after: it may be connecting again just then.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -107,6 +113,17 @@ pub enum ClientError {
         /// What the client said.
         reason: String,
     },
+    /// The node does not say what it is.
+    #[error(transparent)]
+    Node(#[from] Unanswered),
+    /// The node lists no unspent outputs.
+    #[error(
+        "the node at {url} keeps no index of unspent outputs: start it with --utxoindex, or give another --l1"
+    )]
+    NoIndex {
+        /// The address.
+        url: String,
+    },
 }
 
 /// A request that a node did not answer, or refused.
@@ -165,22 +182,37 @@ pub fn parse_url(given: &str) -> Result<String, ClientError> {
     }
 }
 
-/// Connects, or fails within `timeout`.
-pub async fn connect(url: &str, timeout: Duration) -> Result<Client, ClientError> {
+/// The runtime of connections. Their tasks run on a thread of its own, so that whoever asks a node may block.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
+
+/// Connects to a node that lists unspent outputs. Returns its network, too.
+pub(crate) async fn connect_indexed(url: &str) -> Result<(Client, NetworkId), ClientError> {
+    let client = connect(url).await?;
+    let info = client.get_server_info().await.map_err(unanswered("get_server_info"))?;
+    if !info.has_utxo_index {
+        return Err(ClientError::NoIndex { url: url.into() });
+    }
+    Ok((client, info.network_id))
+}
+
+/// Connects, or fails within five seconds.
+pub async fn connect(url: &str) -> Result<Client, ClientError> {
     let failed = |reason: String| ClientError::Connect { url: url.into(), reason };
     let client = KaspaRpcClient::new(WrpcEncoding::Borsh, Some(url), None, None, None);
     let client = Arc::new(client.map_err(|e| failed(e.to_string()))?);
     let options = ConnectOptions {
         block_async_connect: true,
         strategy: ConnectStrategy::Fallback,
-        connect_timeout: Some(timeout),
+        connect_timeout: Some(CONNECT_WITHIN),
         ..Default::default()
     };
-    let connected = tokio::time::timeout(timeout, client.connect(Some(options))).await;
+    let connected = tokio::time::timeout(CONNECT_WITHIN, client.connect(Some(options))).await;
     match connected {
         Ok(Ok(_)) => Ok(Client::keep(client)),
         Ok(Err(e)) => Err(failed(e.to_string())),
-        Err(_) => Err(failed(format!("no answer within {timeout:?}"))),
+        Err(_) => Err(failed(format!("no answer within {CONNECT_WITHIN:?}"))),
     }
 }
 

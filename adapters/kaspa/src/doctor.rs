@@ -12,6 +12,7 @@ use reprise_disk::data_dir::LockedPath;
 use reprise_disk::log::LogError;
 use reprise_model::block::{ChainBlock, ChainBlockMetadata};
 use reprise_model::digest::Digest;
+use reprise_node::finding::{Finding, Verdict};
 
 use crate::claim;
 use crate::client;
@@ -20,10 +21,9 @@ use crate::follower::{self, Chain, WithTimeout};
 use crate::key::Key;
 use crate::sink::SinkError;
 use crate::track::Track;
-use crate::wallet::{coins, unspent};
+use crate::utxos::{coins, unspent};
 use crate::{kaspa_hash, names};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// How many settlements the key's coins should pay for.
@@ -31,41 +31,6 @@ const SETTLEMENTS_MIN: u64 = 10;
 
 /// The age of the node's last block, in seconds, that is a warning and that is a failure.
 const TIP_AGE: [u64; 2] = [60, 600];
-
-/// The verdict on one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
-    /// Good.
-    Ok,
-    /// A run works, and somebody should look.
-    Warning,
-    /// A run does not work with it.
-    Failed,
-}
-
-impl Verdict {
-    /// One word.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// One line of the report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// The thing examined.
-    pub what: &'static str,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The finding, in words.
-    pub said: String,
-    /// What to do about it; empty where the verdict is `Ok`.
-    pub advice: &'static str,
-}
 
 /// What [`examine`] examines.
 pub struct Subject<'a> {
@@ -175,8 +140,8 @@ pub struct Facts {
 }
 
 /// Asks the node. Where it does not answer, the report is one failed line.
-pub fn examine(subject: &Subject<'_>) -> Vec<Line> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+pub fn examine(subject: &Subject<'_>) -> Vec<Finding> {
+    let runtime = client::runtime();
     let facts = match runtime {
         Ok(runtime) => runtime.block_on(ask(subject)).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -185,13 +150,13 @@ pub fn examine(subject: &Subject<'_>) -> Vec<Line> {
         Ok(facts) => facts.lines(),
         Err(said) => {
             let advice = "check that the node runs with --rpclisten-borsh, and --l1";
-            vec![Line { what: "node", verdict: Verdict::Failed, said, advice }]
+            vec![Finding { what: "node", verdict: Verdict::Failed, said, advice }]
         }
     }
 }
 
 async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
-    let client = client::connect(subject.url, CONNECT_WITHIN).await?;
+    let client = client::connect(subject.url).await?;
     let rpc: &dyn RpcApi = client.as_ref();
     let chain = WithTimeout { chain: client.rpc(), timeout: ANSWER_WITHIN };
     let info = chain.server().await?;
@@ -263,11 +228,11 @@ async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
 
 impl Facts {
     /// The report.
-    pub fn lines(&self) -> Vec<Line> {
+    pub fn lines(&self) -> Vec<Finding> {
         use Verdict::{Failed, Ok, Warning};
         let mut lines = vec![];
         let mut say = |what, verdict, said: String, advice| {
-            lines.push(Line { what, verdict, said, advice: if verdict == Ok { "" } else { advice } });
+            lines.push(Finding { what, verdict, said, advice: if verdict == Ok { "" } else { advice } });
         };
         say("node", Ok, format!("kaspad {}", self.version), "");
         let known = names::params(self.network);

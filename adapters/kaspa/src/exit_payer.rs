@@ -34,12 +34,12 @@ use crate::bid::Bid;
 use crate::claim::{self, COINS_MAX, ClaimStep, EXITS_MAX};
 use crate::client::Unanswered;
 use crate::coin::{Coin, Funding};
+use crate::conflict::{BUMP_AFTER, Conflict};
 use crate::digest;
 use crate::draft::CHANGE_MIN;
-use crate::purse::Purse;
-use crate::rival::{BUMP_AFTER, Rival};
 use crate::settlement::{BuildError, Completed, Settling};
-use crate::wallet::{self, Pending, WalletError};
+use crate::utxos::{self, Pending, UtxoError};
+use crate::wallet::Wallet;
 
 /// The vault holds less than an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +73,7 @@ pub struct SpentError {
 pub enum PayError {
     /// The coins cannot be listed, or the transaction cannot be sent.
     #[error(transparent)]
-    Coins(#[from] WalletError),
+    Coins(#[from] UtxoError),
     /// There is no transaction.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -224,12 +224,12 @@ impl ExitPayer {
         &mut self,
         rpc: &dyn RpcApi,
         context: PaymentContext<'_>,
-        purse: &mut Purse,
+        wallet: &mut Wallet,
     ) -> Result<Option<Hash>, PayError> {
         if let Some(sent) = self.under_way {
-            if wallet::waiting(rpc, sent).await.is_none() {
+            if utxos::waiting(rpc, sent).await.is_none() {
                 self.under_way = None;
-            } else if purse.since(sent).elapsed() < BUMP_AFTER {
+            } else if wallet.since(sent).elapsed() < BUMP_AFTER {
                 return Ok(None);
             }
         }
@@ -246,14 +246,14 @@ impl ExitPayer {
             let Some((claimed, paid)) = found.filter(|(_, paid)| *paid < claim.due.min(AHEAD_MAX)) else {
                 continue;
             };
-            let mut payer = Payer { rpc, context, purse: &mut *purse, allowance: self.allowance.as_mut() };
+            let mut payer = Payer { rpc, context, wallet: &mut *wallet, allowance: self.allowance.as_mut() };
             let payment = match payer.pay(&claimed, (claim, paid)).await {
                 Ok(Some(payment)) => payment,
                 // Somebody's transaction is on its way, which may be in the next block.
                 Ok(None) => continue,
                 // What another settlement's payment replaces has coins.
                 Err(error @ PayError::Build(BuildError::InsufficientFunds { .. }))
-                    if payer.purse.is_in_use() =>
+                    if payer.wallet.is_in_use() =>
                 {
                     poor = poor.or(Some(error));
                     continue;
@@ -271,7 +271,7 @@ impl ExitPayer {
             };
             let Payment { bid, completed: Completed { transaction, fee, .. }, feerate } = payment;
             // A claim whose payment the node refuses keeps no other waiting.
-            let (sent, replaced) = bid.submit(rpc, purse, (&transaction, feerate)).await?;
+            let (sent, replaced) = bid.submit(rpc, wallet, (&transaction, feerate)).await?;
             if let Some(allowance) = &mut self.allowance {
                 allowance.take((sent.id, fee), replaced, Instant::now());
             }
@@ -335,7 +335,7 @@ impl PendingClaim {
     ) -> Result<Option<(Coin, usize)>, PayError> {
         let scripts = self.scripts().map_err(BuildError::from)?;
         for several in scripts.chunks(SCRIPTS_MAX) {
-            let there = wallet::unspent_of(rpc, several, prefix).await?;
+            let there = utxos::unspent_of(rpc, several, prefix).await?;
             if let Some(coin) = there.into_iter().find(|coin| coin.entry.covenant_id == Some(covenant)) {
                 let at = scripts.iter().position(|script| *script == coin.entry.script_public_key);
                 return Ok(at.map(|at| (coin, at)));
@@ -356,7 +356,7 @@ struct Payment {
 struct Payer<'a> {
     rpc: &'a dyn RpcApi,
     context: PaymentContext<'a>,
-    purse: &'a mut Purse,
+    wallet: &'a mut Wallet,
     allowance: Option<&'a mut Allowance>,
 }
 
@@ -371,10 +371,10 @@ impl Payer<'_> {
         self.allowance.as_deref_mut().map_or((u64::MAX, u64::MAX), left)
     }
 
-    async fn bid(&mut self, replaces: Option<&Rival>) -> Result<Bid, PayError> {
-        let (left, _) = self.left(replaces.map(|rival| rival.id));
+    async fn bid(&mut self, replaces: Option<&Conflict>) -> Result<Bid, PayError> {
+        let (left, _) = self.left(replaces.map(|conflict| conflict.id));
         let fee_max = self.context.fee_max.min(left);
-        Ok(Bid::of(self.rpc, self.purse, self.context.settling, fee_max, replaces.cloned()).await?)
+        Ok(Bid::of(self.rpc, self.wallet, self.context.settling, fee_max, replaces.cloned()).await?)
     }
 
     /// The transaction that pays the next exits where so many are paid, or one that first merges coins of the vault where too many were
@@ -386,17 +386,18 @@ impl Payer<'_> {
     ) -> Result<Option<Payment>, PayError> {
         let PaymentContext { settling, prefix, .. } = self.context;
         let script = &claimed.entry.script_public_key;
-        let on_claim = self.rivals(script).await?.into_iter().find(|rival| rival.spends(&claimed.outpoint));
-        if on_claim.as_ref().is_some_and(Rival::is_fresh) {
+        let on_claim =
+            self.conflicts(script).await?.into_iter().find(|conflict| conflict.spends(&claimed.outpoint));
+        if on_claim.as_ref().is_some_and(Conflict::is_fresh) {
             return Ok(None);
         }
         let vault = claim::vault(digest(settling.covenant)).map_err(BuildError::from)?;
-        let held = wallet::unspent(self.rpc, &vault, prefix).await?;
+        let held = utxos::unspent(self.rpc, &vault, prefix).await?;
         // One that cannot be spent yet would have the node refuse the payment.
-        let mut held = wallet::mature(self.rpc, &settling.params, held).await?;
+        let mut held = utxos::mature(self.rpc, &settling.params, held).await?;
         held.sort_by_key(|coin| (coin.entry.amount, coin.outpoint.index));
-        let mut others = self.rivals(&vault).await?;
-        others.retain(|rival| on_claim.as_ref().is_none_or(|on_claim| on_claim.id != rival.id));
+        let mut others = self.conflicts(&vault).await?;
+        others.retain(|conflict| on_claim.as_ref().is_none_or(|on_claim| on_claim.id != conflict.id));
         let claimed = (claimed, claim, paid);
         let free = beside(&held, &others, None);
         let short = match self.pay_out_of(&free, on_claim.as_ref(), claimed).await {
@@ -407,36 +408,36 @@ impl Payer<'_> {
             return Err(ShortError { held: sum(&held), ..short }.into());
         }
         // The rest is spent by transactions that wait.
-        let spent_by = |rival: &Rival| -> Vec<Coin> {
-            held.iter().filter(|coin| rival.spends(&coin.outpoint)).cloned().collect()
+        let spent_by = |conflict: &Conflict| -> Vec<Coin> {
+            held.iter().filter(|coin| conflict.spends(&coin.outpoint)).cloned().collect()
         };
-        others.sort_by_key(|rival| (rival.is_fresh(), Reverse(sum(&spent_by(rival)))));
-        let with = |rival: &Rival| beside(&held, &others, Some(rival));
-        let has_enough = |rival: &&Rival| on_claim.is_none() && sum(&with(rival)) >= short.taken;
-        if let Some(rival) = others.iter().find(has_enough) {
-            return match rival.is_fresh() {
+        others.sort_by_key(|conflict| (conflict.is_fresh(), Reverse(sum(&spent_by(conflict)))));
+        let with = |conflict: &Conflict| beside(&held, &others, Some(conflict));
+        let has_enough = |conflict: &&Conflict| on_claim.is_none() && sum(&with(conflict)) >= short.taken;
+        if let Some(conflict) = others.iter().find(has_enough) {
+            return match conflict.is_fresh() {
                 true => Ok(None),
-                false => self.pay_out_of(&with(rival), Some(rival), claimed).await.map(Some),
+                false => self.pay_out_of(&with(conflict), Some(conflict), claimed).await.map(Some),
             };
         }
-        let Some(rival) = others.first().filter(|rival| !rival.is_fresh()) else { return Ok(None) };
-        let coins = spent_by(rival);
+        let Some(conflict) = others.first().filter(|conflict| !conflict.is_fresh()) else { return Ok(None) };
+        let coins = spent_by(conflict);
         let largest = coins[coins.len().saturating_sub(COINS_MAX)..].to_vec();
-        self.merge(largest, Some(rival)).await.map(Some)
+        self.merge(largest, Some(conflict)).await.map(Some)
     }
 
     /// What waits in the mempool and spends outputs of a script.
-    async fn rivals(&mut self, script: &ScriptPublicKey) -> Result<Vec<Rival>, PayError> {
-        let pending = wallet::pending(self.rpc, script, self.context.prefix).await?;
+    async fn conflicts(&mut self, script: &ScriptPublicKey) -> Result<Vec<Conflict>, PayError> {
+        let pending = utxos::pending(self.rpc, script, self.context.prefix).await?;
         let params = &self.context.settling.params;
-        Ok(pending.iter().map(|pending: &Pending| self.purse.rival(params, pending)).collect())
+        Ok(pending.iter().map(|pending: &Pending| self.wallet.conflict(params, pending)).collect())
     }
 
     /// Pays the next exits out of these coins, or fewer of them, or merges coins first.
     async fn pay_out_of(
         &mut self,
         held: &[Coin],
-        replaces: Option<&Rival>,
+        replaces: Option<&Conflict>,
         (claimed, claim, paid): Claimed<'_>,
     ) -> Result<Payment, PayError> {
         let settling = self.context.settling;
@@ -473,9 +474,9 @@ impl Payer<'_> {
     }
 
     /// Merges coins of the vault, in place of a transaction if that spends any of them.
-    async fn merge(&mut self, coins: Vec<Coin>, replaces: Option<&Rival>) -> Result<Payment, PayError> {
+    async fn merge(&mut self, coins: Vec<Coin>, replaces: Option<&Conflict>) -> Result<Payment, PayError> {
         let settling = self.context.settling;
-        let competes = |rival: &&Rival| coins.iter().any(|coin| rival.spends(&coin.outpoint));
+        let competes = |conflict: &&Conflict| coins.iter().any(|coin| conflict.spends(&coin.outpoint));
         let bid = self.bid(replaces.filter(competes)).await?;
         let (completed, feerate) = bid.build(|funding| settling.merge(coins.clone(), funding))?;
         Ok(Payment { bid, completed, feerate })
@@ -483,10 +484,10 @@ impl Payer<'_> {
 }
 
 /// The coins that a transaction can spend which replaces this one: a node lets it compete with no other.
-fn beside(held: &[Coin], others: &[Rival], replaced: Option<&Rival>) -> Vec<Coin> {
+fn beside(held: &[Coin], others: &[Conflict], replaced: Option<&Conflict>) -> Vec<Coin> {
     let is_free = |coin: &&Coin| {
-        let mut others = others.iter().filter(|rival| Some(rival.id) != replaced.map(|it| it.id));
-        !others.any(|rival| rival.spends(&coin.outpoint))
+        let mut others = others.iter().filter(|conflict| Some(conflict.id) != replaced.map(|it| it.id));
+        !others.any(|conflict| conflict.spends(&coin.outpoint))
     };
     held.iter().filter(is_free).cloned().collect()
 }
@@ -719,8 +720,8 @@ pub(crate) mod tests {
             exit_payer.allowance.as_mut().unwrap().stand_still();
             exit_payer.set_unpaid(vec![unpaid]);
             let before = node.held(&settling.key.script());
-            let (mut fees, mut purse) = (0, Purse::default());
-            while exit_payer.step(&node, context, &mut purse).await.unwrap().is_some() {
+            let (mut fees, mut wallet) = (0, Wallet::default());
+            while exit_payer.step(&node, context, &mut wallet).await.unwrap().is_some() {
                 fees += node.paid(&node.mempool()[0]).0;
                 node.mine();
             }
@@ -737,7 +738,7 @@ pub(crate) mod tests {
             let mut exit_payer = ExitPayer::within(Allowance::of(a_day, Instant::now()));
             exit_payer.set_unpaid(vec![unpaid]);
             let context = PaymentContext { fee_max, ..context };
-            exit_payer.step(&node, context, &mut Purse::default()).await.unwrap_err();
+            exit_payer.step(&node, context, &mut Wallet::default()).await.unwrap_err();
             assert!(node.mempool().is_empty());
         }
     }
@@ -780,19 +781,19 @@ pub(crate) mod tests {
         // Somebody else pays the first, for so little that it waits.
         let mut other = ExitPayer::default();
         other.set_unpaid(vec![first.clone()]);
-        other.step(&node, context(&other_settling), &mut Purse::default()).await.unwrap().unwrap();
+        other.step(&node, context(&other_settling), &mut Wallet::default()).await.unwrap().unwrap();
         let [theirs] = node.mempool().try_into().unwrap();
-        let (mut exit_payer, mut purse) = (payer_of(&[&first, &second]), Purse::default());
+        let (mut exit_payer, mut wallet) = (payer_of(&[&first, &second]), Wallet::default());
         node.set_feerate(3.0 * FEERATE_MIN);
-        let sent = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap();
+        let sent = exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap();
         assert_eq!(node.mempool()[0], theirs, "it may be in the next block");
         assert_eq!(sent, Some(node.mempool()[1].id()), "of the second settlement");
         node.mine_only(sent.unwrap());
         exit_payer.set_unpaid(vec![first]);
-        purse.forget();
-        assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
-        purse.wait_for_long();
-        let sent = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap();
+        wallet.forget();
+        assert_eq!(exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap(), None);
+        wallet.wait_for_long();
+        let sent = exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap();
         let [ours] = node.mempool().try_into().unwrap();
         assert_eq!(sent, Some(ours.id()));
         assert!(node.paid(&ours).1 >= 3.0 * node.paid(&theirs).1 * 0.99);
@@ -808,16 +809,16 @@ pub(crate) mod tests {
         for restarts in [false, true] {
             let node = node(&settling, &[&unpaid], &[5 * KASPA]);
             node.keep_one(&settling.key.script());
-            let (mut exit_payer, mut purse) = (payer_of(&[&unpaid]), Purse::default());
-            exit_payer.step(&node, context(&settling), &mut purse).await.unwrap().unwrap();
+            let (mut exit_payer, mut wallet) = (payer_of(&[&unpaid]), Wallet::default());
+            exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap().unwrap();
             let [first] = node.mempool().try_into().unwrap();
             node.set_feerate(4.0 * FEERATE_MIN);
             if restarts {
-                (exit_payer, purse) = (payer_of(&[&unpaid]), Purse::default());
+                (exit_payer, wallet) = (payer_of(&[&unpaid]), Wallet::default());
             }
-            assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
-            purse.wait_for_long();
-            exit_payer.step(&node, context(&settling), &mut purse).await.unwrap().unwrap();
+            assert_eq!(exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap(), None);
+            wallet.wait_for_long();
+            exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap().unwrap();
             let [second] = node.mempool().try_into().unwrap();
             assert!(node.paid(&second).1 >= 3.9 * node.paid(&first).1);
             let (paid, left) =
@@ -826,13 +827,13 @@ pub(crate) mod tests {
             // A bound that is below the bid, and above what waits: as much as is allowed. Then it is an error, and not before.
             node.set_feerate(100.0 * FEERATE_MIN);
             let bounded = PaymentContext { fee_max: paid + paid / 10, ..context(&settling) };
-            purse.wait_for_long();
-            exit_payer.step(&node, bounded, &mut purse).await.unwrap().unwrap();
+            wallet.wait_for_long();
+            exit_payer.step(&node, bounded, &mut wallet).await.unwrap().unwrap();
             let [third] = node.mempool().try_into().unwrap();
             assert!((paid + 1..=paid + paid / 10).contains(&node.paid(&third).0));
-            assert_eq!(exit_payer.step(&node, bounded, &mut purse).await.unwrap(), None);
-            purse.wait_for_long();
-            let refused = exit_payer.step(&node, bounded, &mut purse).await.unwrap_err();
+            assert_eq!(exit_payer.step(&node, bounded, &mut wallet).await.unwrap(), None);
+            wallet.wait_for_long();
+            let refused = exit_payer.step(&node, bounded, &mut wallet).await.unwrap_err();
             assert!(refused.to_string().contains("--fee-max"), "{refused}");
             node.mine();
             assert_eq!(node.held(&claim::payee(&exit(1))), KASPA);
@@ -853,7 +854,7 @@ pub(crate) mod tests {
             let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
             let funding = Funding { coins: std::slice::from_ref(free.unwrap()), fees };
             let merge = other.merge(merged, funding).unwrap().transaction;
-            wallet::send(node, &merge).await.unwrap()
+            utxos::send(node, &merge).await.unwrap()
         };
         // The claim is output 0, and the vault's coins are 1 to 4.
         let stolen = |sets: &'static [&'static [u32]]| sets;
@@ -872,14 +873,14 @@ pub(crate) mod tests {
                 merge(&node, numbers).await;
             }
             node.set_feerate(3.0 * FEERATE_MIN);
-            let (mut exit_payer, mut purse) = (payer_of(&[&unpaid]), Purse::default());
-            assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
+            let (mut exit_payer, mut wallet) = (payer_of(&[&unpaid]), Wallet::default());
+            assert_eq!(exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap(), None);
             for sent in 1..=sends {
-                purse.wait_for_long();
-                let id = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap();
+                wallet.wait_for_long();
+                let id = exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap();
                 let id = id.unwrap_or_else(|| panic!("{sets:?}: {sent}"));
                 node.mine_only(id);
-                purse.forget();
+                wallet.forget();
             }
             assert_eq!(node.held(&claim::payee(&exit(1))), amount * KASPA, "{sets:?}");
         }
@@ -901,14 +902,14 @@ pub(crate) mod tests {
         let claimed = node.coins(&claim::script(&unpaid.tree.root()).unwrap()).remove(0);
         let funding = |number: usize| Funding { coins: &coins[number..=number], fees };
         let paid = other.claim_exits(claimed, &step, vec![vault[0].clone()], funding(0)).unwrap().transaction;
-        wallet::send(&node, &paid).await.unwrap();
+        utxos::send(&node, &paid).await.unwrap();
         let merged = other.merge(vault[1..].to_vec(), funding(1)).unwrap().transaction;
-        wallet::send(&node, &merged).await.unwrap();
+        utxos::send(&node, &merged).await.unwrap();
         node.set_feerate(3.0 * FEERATE_MIN);
-        let (mut exit_payer, mut purse) = (payer_of(&[&unpaid]), Purse::default());
-        assert_eq!(exit_payer.step(&node, context(&settling), &mut purse).await.unwrap(), None);
-        purse.wait_for_long();
-        let sent = exit_payer.step(&node, context(&settling), &mut purse).await.unwrap().unwrap();
+        let (mut exit_payer, mut wallet) = (payer_of(&[&unpaid]), Wallet::default());
+        assert_eq!(exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap(), None);
+        wallet.wait_for_long();
+        let sent = exit_payer.step(&node, context(&settling), &mut wallet).await.unwrap().unwrap();
         let mempool = node.mempool();
         assert!(mempool.contains(&merged) && !mempool.contains(&paid), "the one on the claim is replaced");
         let ours = mempool.iter().find(|it| it.id() == sent).unwrap();

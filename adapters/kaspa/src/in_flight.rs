@@ -42,7 +42,7 @@ impl InFlight {
 
     #[cfg(test)]
     pub(crate) fn wait_for_long(&mut self) {
-        self.0.iter_mut().for_each(|flight| flight.since -= crate::rival::BUMP_AFTER);
+        self.0.iter_mut().for_each(|flight| flight.since -= crate::conflict::BUMP_AFTER);
     }
 
     /// Whether there are none.

@@ -15,9 +15,9 @@ use reprise_chain::recording::Lane;
 use crate::client::{Unanswered, unanswered};
 use crate::coin::{Fees, Funding};
 use crate::kaspa_hash;
-use crate::purse::Purse;
 use crate::settlement::{BuildError, Settling};
-use crate::wallet::{Haste, WalletError, feerate, send};
+use crate::utxos::{FeePriority, UtxoError, feerate, send};
+use crate::wallet::Wallet;
 
 /// How often the lane is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ pub enum KeepAliveError {
     Node(#[from] Unanswered),
     /// The coins cannot be listed.
     #[error(transparent)]
-    Coins(#[from] WalletError),
+    Coins(#[from] UtxoError),
     /// The transaction cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -69,7 +69,7 @@ impl KeepAlive {
         rpc: &dyn RpcApi,
         settling: &Settling,
         fee_max: u64,
-        purse: &mut Purse,
+        wallet: &mut Wallet,
     ) -> Result<Option<(Hash, u64)>, KeepAliveError> {
         let sink = rpc.get_sink().await.map_err(unanswered("get_sink"))?.sink;
         let tip = rpc.get_block(sink, false).await.map_err(unanswered("get_block"))?.header.blue_score;
@@ -87,12 +87,12 @@ impl KeepAlive {
         if self.sent_at.is_some_and(|sent| tip.saturating_sub(sent) < self.expires_after / 8) {
             return Ok(None);
         }
-        let coins = purse.coins(rpc, &settling.params, &settling.key, None).await?;
-        let feerate = feerate(rpc, Haste::Normal).await?;
+        let coins = wallet.coins(rpc, &settling.params, &settling.key, None).await?;
+        let feerate = feerate(rpc, FeePriority::Normal).await?;
         let funding = Funding { coins: &coins, fees: Fees { feerate, fee_max } };
         let completed = settling.keep_alive(SubnetworkId::from_bytes(self.lane.subnetwork), funding)?;
         let id = send(rpc, &completed.transaction).await?;
-        purse.sent(id, &completed.transaction);
+        wallet.sent(id, &completed.transaction);
         self.sent_at = Some(tip);
         Ok(Some((id, completed.cost())))
     }

@@ -24,13 +24,13 @@
 //! | [`exit_payer`] | pays the exits of settlements |
 //! | [`allowance`] | what may be paid in a day |
 //! | `bid` | replaces what waits in the node's mempool for too little |
-//! | `rival` | what waits there, and since when |
+//! | `conflict` | what waits there, and since when |
 //! | [`keep_alive`] | a transaction of the lane, before its entry expires |
 //! | [`in_flight`] | coins that transactions in flight spend |
-//! | [`purse`] | the coins of the key that pays, listed once and told of afterwards |
+//! | [`wallet`] | the coins of the key that pays, listed once and told of afterwards |
 //! | [`doctor`] | the state of a node, a lane, a covenant and a key |
 //! | [`coin`] | unspent outputs, and fees |
-//! | [`wallet`] | unspent outputs and fees as a node reports them, and how a transaction is sent |
+//! | [`utxos`] | unspent outputs and fees as a node reports them, and how a transaction is sent |
 //! | [`user`] | a user of the lane: messages as transactions |
 //! | [`key`] | the key that pays |
 //! | [`opening`] | shows whose output a lane transaction spends |
@@ -43,6 +43,7 @@ mod bid;
 pub mod claim;
 pub mod client;
 pub mod coin;
+mod conflict;
 pub mod covenant;
 pub mod doctor;
 pub mod draft;
@@ -58,8 +59,6 @@ pub mod live;
 pub mod names;
 pub mod opening;
 pub mod payload;
-pub mod purse;
-mod rival;
 pub mod root;
 mod script;
 pub mod settlement;
@@ -67,6 +66,7 @@ pub mod shown;
 pub mod sink;
 pub mod track;
 pub mod user;
+pub mod utxos;
 pub mod wake;
 pub mod wallet;
 

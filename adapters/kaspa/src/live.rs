@@ -62,7 +62,6 @@ use crate::root::{self, First, RootError};
 use crate::track::Track;
 use crate::wake::WakeUp;
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const WAIT_MIN: Duration = Duration::from_millis(250);
@@ -301,7 +300,7 @@ impl Shared {
 impl Prepared {
     /// Reads the event log at `place`. Where there is none, asks the node for its chain and begins an event log.
     pub fn new(options: Options, place: Option<LockedPath>) -> Result<Self, LiveError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = client::runtime()?;
         let (follower, event_log) = followed(&options, place, || runtime.block_on(start(&options)))?;
         Ok(Self { options, runtime, follower, event_log })
     }
@@ -326,7 +325,7 @@ impl Prepared {
     pub fn carrier_of(&self, settlement: &ObservedSettlement) -> Result<Option<BlockHash>, LiveError> {
         let mut follower = self.follower.clone();
         self.runtime.block_on(async {
-            let client = client::connect(&self.options.url, CONNECT_WITHIN).await?;
+            let client = client::connect(&self.options.url).await?;
             let node = chain(&self.options, &client);
             let found = loop {
                 let Some(event) = follower.next_event(&node).await? else { break None };
@@ -469,7 +468,7 @@ fn failed(reason: String) -> SourceError {
 }
 
 async fn start(options: &Options) -> Result<Follower, LiveError> {
-    let client = client::connect(&options.url, CONNECT_WITHIN).await?;
+    let client = client::connect(&options.url).await?;
     let depth = options.confirmations.max(ROOT_CONFIRMATIONS);
     let (node, lane) = (chain(options, &client), options.lane.clone());
     let follower = match &options.snapshot {
@@ -623,9 +622,9 @@ pub fn root_of_covenant(
     rules: &dyn Fn(NetworkId) -> Option<Rules>,
     first: First<'_>,
 ) -> Result<Option<BlockHash>, LiveError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = client::runtime()?;
     runtime.block_on(async {
-        let client = client::connect(&options.url, CONNECT_WITHIN).await?;
+        let client = client::connect(&options.url).await?;
         let chain = chain(options, &client);
         let network = chain.server().await.map_err(FollowError::from)?.network_id;
         let Some(rules) = rules(network) else { return Ok(None) };
@@ -856,7 +855,7 @@ impl FollowLoop {
             let before = self.follower.track().tip().block_hash;
             let url = self.options.url.clone();
             let connected = tokio::select! {
-                connected = client::connect(&url, CONNECT_WITHIN) => connected,
+                connected = client::connect(&url) => connected,
                 () = stop_requested(&mut stopped) => return Ok(()),
             };
             let lost = match connected {
@@ -1026,7 +1025,7 @@ async fn classify(lost: Interruption, client: &Client, chain: &dyn Chain) -> Int
     else {
         return lost;
     };
-    match tokio::time::timeout(CONNECT_WITHIN, chain.server()).await {
+    match tokio::time::timeout(client::CONNECT_WITHIN, chain.server()).await {
         Ok(Ok(info)) if is_synced(&info) && client.is_connected() => lost,
         Ok(Ok(info)) if !is_synced(&info) => {
             Interruption::Passing(Hitch::Unsynced, format!("{said} (the node is not synced yet)"))

@@ -13,14 +13,13 @@ use reprise_light::covenant::{Settlement, Shown};
 use reprise_model::digest::{BlockHash, Digest, TransactionId};
 use tokio::time::timeout;
 
-use crate::client::{self, ClientError, Unanswered, unanswered};
+use crate::client::{self, ClientError, Unanswered};
 use crate::coin::Coin;
 use crate::covenant::Rules;
 use crate::follower::{Chain, StatementOf};
-use crate::wallet::{WalletError, unspent};
+use crate::utxos::{UtxoError, unspent};
 use crate::{block_hash, kaspa_hash, payload};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a node does not show the covenant's output.
@@ -40,15 +39,7 @@ pub enum ShownError {
     },
     /// The outputs cannot be listed.
     #[error(transparent)]
-    Coins(#[from] WalletError),
-    /// The node lists no unspent outputs.
-    #[error(
-        "the node at {url} keeps no index of unspent outputs: start it with --utxoindex, or give another --l1"
-    )]
-    NoIndex {
-        /// The node.
-        url: String,
-    },
+    Coins(#[from] UtxoError),
     /// There are no rules on its network.
     #[error(
         "there are no rules of a covenant without a proof on {network}: say which proof it demands (--covenant-proof)"
@@ -92,19 +83,14 @@ pub struct Subject<'a> {
 
 /// What the node shows of the covenant in the answer's state, and the covenant's rules.
 pub fn shown(subject: &Subject<'_>, answer: &Answer) -> Result<(Rules, Shown), ShownError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = client::runtime()?;
     let silent = |_| ShownError::Silent { url: subject.url.into() };
     runtime.block_on(async { timeout(ANSWER_WITHIN, ask(subject, answer)).await.map_err(silent)? })
 }
 
 async fn ask(subject: &Subject<'_>, answer: &Answer) -> Result<(Rules, Shown), ShownError> {
-    let client = client::connect(subject.url, CONNECT_WITHIN).await?;
+    let (client, network) = client::connect_indexed(subject.url).await?;
     let rpc: &dyn RpcApi = client.as_ref();
-    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    if !info.has_utxo_index {
-        return Err(ShownError::NoIndex { url: subject.url.into() });
-    }
-    let network = info.network_id;
     let rules = (subject.rules)(network).ok_or(ShownError::Rules { network })?;
     let script = rules.script(answer.state);
     let coins = unspent(rpc, &script, network.into()).await?;

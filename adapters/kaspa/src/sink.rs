@@ -73,18 +73,17 @@ use crate::bid::Bid;
 use crate::claim;
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::coin::{Coin, Fees, Funding};
+use crate::conflict::Conflict;
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
 use crate::exit_payer::{ExitPayer, PayError, PaymentContext, ShortError, SpentError};
 use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
-use crate::purse::Purse;
-use crate::rival::Rival;
 use crate::settlement::{BuildError, Completed, Selected, Settling};
-use crate::wallet::{self, Haste, Pending, WalletError, coins, feerate, pending, send, unspent};
+use crate::utxos::{self, FeePriority, Pending, UtxoError, coins, feerate, pending, send, unspent};
+use crate::wallet::Wallet;
 use crate::{digest, kaspa_hash};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The wait before a failed job is tried again: a node's index of unspent outputs lags behind its tip.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -123,12 +122,6 @@ pub enum SinkError {
     /// The node does not answer.
     #[error("the node did not answer within {ANSWER_WITHIN:?}")]
     Silent,
-    /// The node lists no unspent outputs.
-    #[error("the node at {url} keeps no index of unspent outputs: start it with --utxoindex")]
-    NoIndex {
-        /// The node.
-        url: String,
-    },
     /// The node is of another network.
     #[error("the node is on {found}, but the covenant is on {expected}")]
     Network {
@@ -198,7 +191,7 @@ pub enum SinkError {
     Thread(#[source] io::Error),
     /// The coins cannot be listed.
     #[error(transparent)]
-    Coins(WalletError),
+    Coins(UtxoError),
     /// Whether a covenant is founded is not known.
     #[error(
         "the node did not say whether it took {transaction}, which founds the covenant {covenant} ({source}): if it did, the value is in \
@@ -220,10 +213,10 @@ pub enum SinkError {
     NoClaim,
 }
 
-impl From<WalletError> for SinkError {
-    fn from(error: WalletError) -> Self {
+impl From<UtxoError> for SinkError {
+    fn from(error: UtxoError) -> Self {
         match error {
-            WalletError::Node(unanswered) => Self::Node(unanswered),
+            UtxoError::Node(unanswered) => Self::Node(unanswered),
             other => Self::Coins(other),
         }
     }
@@ -254,7 +247,7 @@ impl SinkError {
     /// The cause, as the settler classifies it.
     pub fn cause(&self) -> Cause {
         match self {
-            Self::NoIndex { .. } => Cause::IndexOff,
+            Self::Connect(ClientError::NoIndex { .. }) => Cause::IndexOff,
             Self::Node(unanswered) if unanswered.is_index_off() => Cause::IndexOff,
             Self::Node(unanswered) if unanswered.is_too_heavy() => Cause::TooHeavy,
             Self::Node(unanswered) if unanswered.is_refusal() => Cause::NodeRefused,
@@ -393,7 +386,7 @@ pub struct UnprovenKaspaSink(KaspaSink);
 impl KaspaSink {
     /// Starts the thread.
     pub fn open(config: SinkConfig) -> Result<Self, io::Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = client::runtime()?;
         let (jobs, inbox) = bounded(JOBS_MAX);
         let settling = SettleLoop::new(config);
         let (verdict, new_unpaid) = (settling.verdict.clone(), settling.new_unpaid.clone());
@@ -501,7 +494,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Sent {
     /// The statement that it settles; none where it moves the covenant into its first state.
     statement: Option<StatementId>,
-    rival: Rival,
+    conflict: Conflict,
     /// What the next bid would have cost where that is not allowed: it waits at its bound.
     dear: Option<u64>,
 }
@@ -519,7 +512,7 @@ struct SettleLoop {
     /// What settlements may cost.
     allowance: Allowance,
     keep_alive: KeepAlive,
-    purse: Purse,
+    wallet: Wallet,
     merged: Option<Instant>,
     new_unpaid: NewUnpaid,
     pay_error: Lasting,
@@ -545,7 +538,7 @@ impl SettleLoop {
             verdict: Verdict::default(),
             looked_for_founded: None,
             entry_error: Lasting::default(),
-            purse: Purse::default(),
+            wallet: Wallet::default(),
             merged: None,
             new_unpaid: NewUnpaid::default(),
             pay_error: Lasting::default(),
@@ -683,7 +676,7 @@ impl SettleLoop {
 
     /// Raises the fee of what the key pays to itself, where that has waited for long.
     async fn raise_own(&mut self) {
-        if !self.purse.is_in_use() {
+        if !self.wallet.is_in_use() {
             return;
         }
         let raised = async {
@@ -710,7 +703,7 @@ impl SettleLoop {
             return Ok(());
         };
         let waiting = self.waiting(rpc).await;
-        if waiting.as_ref().is_some_and(|sent| sent.statement.is_some() || sent.rival.is_fresh()) {
+        if waiting.as_ref().is_some_and(|sent| sent.statement.is_some() || sent.conflict.is_fresh()) {
             return Ok(());
         }
         if founded.entry.block_daa_score != self.config.first_at {
@@ -730,17 +723,17 @@ impl SettleLoop {
         let client = self.connected().await?;
         let rpc: &dyn RpcApi = client.as_ref();
         let settling = &self.config.settling;
-        let coins = self.purse.coins(rpc, &settling.params, &settling.key, None).await?;
+        let coins = self.wallet.coins(rpc, &settling.params, &settling.key, None).await?;
         // What is on its way is accepted soon, and then there is time.
-        if self.purse.is_in_use() {
+        if self.wallet.is_in_use() {
             return Ok(None);
         }
         self.merged = Some(Instant::now());
         let fee_max = self.config.fee_max.min(self.allowance.left(Instant::now()));
-        let fees = Fees { feerate: feerate(rpc, Haste::Low).await?, fee_max };
+        let fees = Fees { feerate: feerate(rpc, FeePriority::Low).await?, fee_max };
         let Some(completed) = settling.merge_small(&coins, fees)? else { return Ok(None) };
         let id = send(rpc, &completed.transaction).await?;
-        self.purse.sent(id, &completed.transaction);
+        self.wallet.sent(id, &completed.transaction);
         self.allowance.take((id, completed.cost()), None, Instant::now());
         Ok(Some(id))
     }
@@ -748,20 +741,22 @@ impl SettleLoop {
     /// Raises the fee of one of the transactions that merge coins or keep the lane active. They are in no hurry: it is raised where the
     /// node's estimate is above it by now.
     async fn raise_next(&mut self, rpc: &dyn RpcApi) -> Result<Option<Hash>, SinkError> {
-        let Self { config: SinkConfig { settling, fee_max, .. }, purse, allowance, .. } = self;
-        for (rival, transaction) in purse.own(rpc, &settling.params, |it| settling.pays_itself(it)).await {
+        let Self { config: SinkConfig { settling, fee_max, .. }, wallet, allowance, .. } = self;
+        for (conflict, transaction) in wallet.own(rpc, &settling.params, |it| settling.pays_itself(it)).await
+        {
             let is_merge = transaction.subnetwork_id == SUBNETWORK_ID_NATIVE;
-            let haste = if is_merge { Haste::Low } else { Haste::Normal };
-            if rival.is_fresh() || feerate(rpc, haste).await? <= rival.feerate {
+            let priority = if is_merge { FeePriority::Low } else { FeePriority::Normal };
+            if conflict.is_fresh() || feerate(rpc, priority).await? <= conflict.feerate {
                 continue;
             }
-            let fee_max = (*fee_max).min(allowance.left_for(Some(rival.id), Instant::now()));
+            let fee_max = (*fee_max).min(allowance.left_for(Some(conflict.id), Instant::now()));
             let mut bid =
-                Bid::with_haste(rpc, purse, settling, (haste, fee_max), Some(rival.clone())).await?;
-            bid.coins.retain(|coin| rival.spends(&coin.outpoint));
+                Bid::with_priority(rpc, wallet, settling, (priority, fee_max), Some(conflict.clone()))
+                    .await?;
+            bid.coins.retain(|coin| conflict.spends(&coin.outpoint));
             let again = bid.build(|Funding { coins, fees }| settling.again(&transaction, coins, fees));
             let (completed, feerate) = again?;
-            let (sent, replaced) = bid.submit(rpc, purse, (&completed.transaction, feerate)).await?;
+            let (sent, replaced) = bid.submit(rpc, wallet, (&completed.transaction, feerate)).await?;
             allowance.take((sent.id, completed.cost()), replaced, Instant::now());
             return Ok(Some(sent.id));
         }
@@ -772,7 +767,7 @@ impl SettleLoop {
         let client = self.connected().await?;
         let SinkConfig { settling, fee_max, .. } = &self.config;
         let fee_max = (*fee_max).min(self.allowance.left(Instant::now()));
-        let sent = self.keep_alive.step(client.as_ref(), settling, fee_max, &mut self.purse).await?;
+        let sent = self.keep_alive.step(client.as_ref(), settling, fee_max, &mut self.wallet).await?;
         if let Some(sent) = sent {
             self.allowance.take(sent, None, Instant::now());
         }
@@ -783,7 +778,7 @@ impl SettleLoop {
         let client = self.connected().await?;
         let SinkConfig { settling, prefix, fee_max, .. } = &self.config;
         let context = PaymentContext { settling, prefix: *prefix, fee_max: *fee_max };
-        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.purse).await;
+        let sent = self.exit_payer.step(client.as_ref(), context, &mut self.wallet).await;
         Ok(sent?)
     }
 
@@ -799,21 +794,16 @@ impl SettleLoop {
             Some(client) if client.is_connected() => Ok(client.clone()),
             _ => {
                 let client = self.connect().await?;
-                self.purse.forget();
+                self.wallet.forget();
                 Ok(self.client.insert(client).clone())
             }
         }
     }
 
     async fn connect(&self) -> Result<Client, SinkError> {
-        let client = client::connect(&self.config.url, CONNECT_WITHIN).await?;
-        let info = client.get_server_info().await.map_err(unanswered("get_server_info"))?;
-        let (found, expected) = (info.network_id, self.config.settling.params.net);
-        match (found == expected, info.has_utxo_index) {
-            (false, _) => Err(SinkError::Network { found, expected }),
-            (true, false) => Err(SinkError::NoIndex { url: self.config.url.clone() }),
-            (true, true) => Ok(client),
-        }
+        let (client, found) = client::connect_indexed(&self.config.url).await?;
+        let expected = self.config.settling.params.net;
+        if found == expected { Ok(client) } else { Err(SinkError::Network { found, expected }) }
     }
 
     /// The covenant's output, if its script is this one.
@@ -836,7 +826,7 @@ impl SettleLoop {
     async fn send(&mut self, rpc: &dyn RpcApi, job: &Job) -> Result<Option<Hash>, SinkError> {
         let (settlement, settling) = (&job.settlement, &self.config.settling);
         let waiting = self.waiting(rpc).await;
-        let fresh = waiting.as_ref().filter(|sent| sent.rival.is_fresh());
+        let fresh = waiting.as_ref().filter(|sent| sent.conflict.is_fresh());
         if let Some(sent) = fresh.filter(|sent| sent.statement == Some(settlement.statement)) {
             return match sent.dear {
                 None => Ok(None),
@@ -879,7 +869,7 @@ impl SettleLoop {
     /// The covenant's output, if the key has it.
     async fn founded(&mut self, rpc: &dyn RpcApi) -> Result<Option<Coin>, SinkError> {
         let Settling { params, covenant, key, .. } = &self.config.settling;
-        Ok(self.purse.of_covenant(rpc, params, key, *covenant).await?)
+        Ok(self.wallet.of_covenant(rpc, params, key, *covenant).await?)
     }
 
     /// Moves the covenant out of the key into its first state, where nobody's transaction in the mempool does.
@@ -916,9 +906,9 @@ impl SettleLoop {
             transaction.inputs.iter().any(|input| input.previous_outpoint == covenant.outpoint)
         };
         let Some(found) = pending.find(spends) else { return Ok(false) };
-        let rival = self.purse.rival(&settling.params, &found);
-        tracing::info!("{} moves the covenant, and waits in the node's mempool", rival.id);
-        self.sent = Some(Sent { statement, rival, dear: None });
+        let conflict = self.wallet.conflict(&settling.params, &found);
+        tracing::info!("{} moves the covenant, and waits in the node's mempool", conflict.id);
+        self.sent = Some(Sent { statement, conflict, dear: None });
         Ok(true)
     }
 
@@ -932,16 +922,16 @@ impl SettleLoop {
         statement: Option<StatementId>,
         build: impl Fn(&Settling, Funding<'_>) -> Result<Completed, BuildError>,
     ) -> Result<Option<Hash>, SinkError> {
-        let Self { config: SinkConfig { settling, fee_max, .. }, purse, allowance, .. } = self;
-        let spends_covenant = replaces.map(|sent| sent.rival);
-        let left = allowance.left_for(spends_covenant.as_ref().map(|rival| rival.id), Instant::now());
+        let Self { config: SinkConfig { settling, fee_max, .. }, wallet, allowance, .. } = self;
+        let spends_covenant = replaces.map(|sent| sent.conflict);
+        let left = allowance.left_for(spends_covenant.as_ref().map(|conflict| conflict.id), Instant::now());
         let fee_max = (*fee_max).min(left);
-        let mut bid = Bid::of(rpc, purse, settling, fee_max, spends_covenant).await?;
+        let mut bid = Bid::of(rpc, wallet, settling, fee_max, spends_covenant).await?;
         let mut built = bid.build(|funding| build(settling, funding));
         if matches!(built, Err(BuildError::InsufficientFunds { .. })) && bid.replaces.is_none() {
-            for (rival, _) in purse.own(rpc, &settling.params, |it| settling.is_upkeep(it)).await {
-                let is_fresh = rival.is_fresh();
-                let instead = Bid::of(rpc, purse, settling, fee_max, Some(rival)).await?;
+            for (conflict, _) in wallet.own(rpc, &settling.params, |it| settling.is_upkeep(it)).await {
+                let is_fresh = conflict.is_fresh();
+                let instead = Bid::of(rpc, wallet, settling, fee_max, Some(conflict)).await?;
                 let with_its_coins = instead.build(|funding| build(settling, funding));
                 if matches!(with_its_coins, Err(BuildError::InsufficientFunds { .. })) {
                     continue;
@@ -962,10 +952,10 @@ impl SettleLoop {
         if cost > left {
             return Err(SinkError::Allowance { fee: cost, left, a_day: allowance.a_day() });
         }
-        let (rival, replaced) = bid.submit(rpc, purse, (&completed.transaction, feerate)).await?;
-        let id = rival.id;
+        let (conflict, replaced) = bid.submit(rpc, wallet, (&completed.transaction, feerate)).await?;
+        let id = conflict.id;
         allowance.take((id, cost), replaced, Instant::now());
-        self.sent = Some(Sent { statement, rival, dear: None });
+        self.sent = Some(Sent { statement, conflict, dear: None });
         Ok(Some(id))
     }
 
@@ -995,7 +985,7 @@ impl SettleLoop {
     /// The transaction that was sent for the settlement, where it has waited for long.
     fn sent_before(&self, job: &Job) -> Option<Sent> {
         let of_job = |sent: &&Sent| sent.statement == Some(job.settlement.statement);
-        self.sent.as_ref().filter(of_job).filter(|sent| !sent.rival.is_fresh()).cloned()
+        self.sent.as_ref().filter(of_job).filter(|sent| !sent.conflict.is_fresh()).cloned()
     }
 
     /// The same over a connection.
@@ -1015,8 +1005,8 @@ impl SettleLoop {
             return sent;
         }
         tracing::warn!(statement = %job.settlement.statement, "the fee of the settlement is not raised: {error}");
-        let rival = Rival { since: Instant::now(), ..before.rival };
-        self.sent = Some(Sent { rival, dear, ..before });
+        let conflict = Conflict { since: Instant::now(), ..before.conflict };
+        self.sent = Some(Sent { conflict, dear, ..before });
         // At its bound it waits on, and whoever set the bound has to know.
         if dear.is_some() { sent } else { Ok(None) }
     }
@@ -1024,7 +1014,7 @@ impl SettleLoop {
     /// The last transaction sent, while the node's mempool has it.
     async fn waiting(&self, rpc: &dyn RpcApi) -> Option<Sent> {
         let sent = self.sent.clone()?;
-        wallet::waiting(rpc, sent.rival.id).await.map(|_| sent)
+        utxos::waiting(rpc, sent.conflict.id).await.map(|_| sent)
     }
 }
 
@@ -1039,17 +1029,16 @@ pub fn found_covenant(
     lane: [u8; 20],
     (value, fee_max): (u64, u64),
 ) -> Result<Digest, SinkError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = client::runtime();
     runtime.map_err(SinkError::Thread)?.block_on(async {
-        let client = client::connect(url, CONNECT_WITHIN).await?;
+        let (client, network) = client::connect_indexed(url).await?;
         let rpc: &dyn RpcApi = client.as_ref();
-        let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
         if proof.is_none() {
-            OwnNetwork::try_from(info.network_id)?;
+            OwnNetwork::try_from(network)?;
         }
-        let params = names::params(info.network_id)?;
-        let coins = coins(rpc, &params, key, info.network_id.into()).await?;
-        let fees = Fees { feerate: feerate(rpc, Haste::Normal).await?, fee_max };
+        let params = names::params(network)?;
+        let coins = coins(rpc, &params, key, network.into()).await?;
+        let fees = Fees { feerate: feerate(rpc, FeePriority::Normal).await?, fee_max };
         let funding = Funding { coins: &coins, fees };
         let (transaction, covenant) =
             Settling::found_covenant(&params, key, SubnetworkId::from_bytes(lane), value, funding)?;
@@ -1065,20 +1054,26 @@ pub fn found_covenant(
 
 /// Waits until a block has accepted the founding of a covenant by `key`.
 pub fn wait_for_founding(url: &str, key: &Key, covenant: Digest) -> Result<(), SinkError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = client::runtime();
     runtime.map_err(SinkError::Thread)?.block_on(async {
-        let client = client::connect(url, CONNECT_WITHIN).await?;
-        let prefix = indexed(client.as_ref(), url).await?.into();
-        let id = Some(kaspa_hash(covenant));
-        while !unspent(client.as_ref(), &key.script(), prefix)
-            .await?
-            .iter()
-            .any(|it| it.entry.covenant_id == id)
-        {
+        loop {
+            match is_founded(url, key, covenant).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error @ (SinkError::Connect(_) | SinkError::Node(_))) => {
+                    tracing::warn!("waiting for the founding of {covenant}: {error}");
+                }
+                Err(error) => return Err(error),
+            }
             tokio::time::sleep(RETRY_AFTER).await;
         }
-        Ok(())
     })
+}
+
+async fn is_founded(url: &str, key: &Key, covenant: Digest) -> Result<bool, SinkError> {
+    let (client, network) = client::connect_indexed(url).await?;
+    let unspent = unspent(client.as_ref(), &key.script(), network.into()).await?;
+    Ok(unspent.iter().any(|it| it.entry.covenant_id == Some(kaspa_hash(covenant))))
 }
 
 /// Pays what `exit_payer` pays of the unpaid exits, and calls `sent` for each transaction. `news` follows the chain, and gives what
@@ -1092,12 +1087,11 @@ pub fn pay_claims<E: From<SinkError>>(
     sent: &mut dyn FnMut(Hash),
     stop: &AtomicBool,
 ) -> Result<(), E> {
-    let mut purse = Purse::default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let mut wallet = Wallet::default();
+    let runtime = client::runtime();
     // Blocking is fine here: the connection's tasks run on another thread.
     runtime.map_err(SinkError::Thread)?.block_on(async {
-        let client = client::connect(url, CONNECT_WITHIN).await.map_err(SinkError::from)?;
-        let network = indexed(client.as_ref(), url).await?;
+        let (client, network) = client::connect_indexed(url).await.map_err(SinkError::from)?;
         let Payer { key, fee_max } = payer;
         let (params, covenant) = (names::params(network).map_err(SinkError::from)?, kaspa_hash(covenant));
         let settling = Settling { params, covenant, rules, key };
@@ -1111,7 +1105,7 @@ pub fn pay_claims<E: From<SinkError>>(
             if exit_payer.is_idle() {
                 break;
             }
-            let paid = exit_payer.step(client.as_ref(), context, &mut purse).await;
+            let paid = exit_payer.step(client.as_ref(), context, &mut wallet).await;
             if let Some(transaction) = paid.map_err(SinkError::from)? {
                 sent(transaction);
                 moved = Instant::now();
@@ -1132,12 +1126,6 @@ pub fn pay_claims<E: From<SinkError>>(
 /// What is asked of a node, within the time that it has for it.
 async fn answered<T>(asked: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
     tokio::time::timeout(ANSWER_WITHIN, asked).await.unwrap_or(Err(SinkError::Silent))
-}
-
-/// The network of a node that lists unspent outputs.
-async fn indexed(rpc: &dyn RpcApi, url: &str) -> Result<NetworkId, SinkError> {
-    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    if info.has_utxo_index { Ok(info.network_id) } else { Err(SinkError::NoIndex { url: url.into() }) }
 }
 
 /// The next thing to do.
@@ -1192,10 +1180,10 @@ mod tests {
 
     use super::*;
     use crate::coin::FEERATE_MIN;
+    use crate::conflict::BUMP_AFTER;
     use crate::covenant::STATE_VALUE;
     use crate::exit_payer::tests::owed;
     use crate::fake_node::FakeNode;
-    use crate::rival::BUMP_AFTER;
 
     const KASPA: u64 = 100_000_000;
     const COVENANT: Hash = Hash::from_bytes([4; 32]);
@@ -1254,13 +1242,13 @@ mod tests {
         let covenant = TransactionOutpoint::new(Hash::from_bytes([5; 32]), 0);
         let moves = |it: &Transaction| it.inputs[0].previous_outpoint == covenant;
         let [moving] = node.mempool().into_iter().filter(moves).collect::<Vec<_>>().try_into().unwrap();
-        assert_eq!(of.sent.as_ref().unwrap().rival.id, moving.id());
+        assert_eq!(of.sent.as_ref().unwrap().conflict.id, moving.id());
         moving
     }
 
     fn wait_for_long(settling: &mut SettleLoop) {
-        settling.sent.iter_mut().for_each(|sent| sent.rival.since -= BUMP_AFTER);
-        settling.purse.wait_for_long();
+        settling.sent.iter_mut().for_each(|sent| sent.conflict.since -= BUMP_AFTER);
+        settling.wallet.wait_for_long();
     }
 
     #[tokio::test]
@@ -1271,7 +1259,7 @@ mod tests {
             let node = node(&earlier, script);
             // Another of its transactions waits too, and spends the largest coin.
             let Settling { params, key, .. } = earlier.config.settling.clone();
-            let coins = earlier.purse.coins(&node, &params, &key, None).await.unwrap();
+            let coins = earlier.wallet.coins(&node, &params, &key, None).await.unwrap();
             let funding = Funding { coins: &coins[..1], fees: Fees { feerate: FEERATE_MIN, fee_max: KASPA } };
             let other = earlier
                 .config
@@ -1279,7 +1267,7 @@ mod tests {
                 .keep_alive(SubnetworkId::from_bytes([7; 20]), funding)
                 .unwrap()
                 .transaction;
-            earlier.purse.sent(send(&node, &other).await.unwrap(), &other);
+            earlier.wallet.sent(send(&node, &other).await.unwrap(), &other);
             earlier.send(&node, &job()).await.unwrap().unwrap();
             let first = only(&node, &earlier);
             let (fee, feerate) = node.paid(&first);
@@ -1420,7 +1408,7 @@ mod tests {
             let node = node(&settling, settling.config.settling.rules.script(BEFORE));
             let Settling { params, key, .. } = settling.config.settling.clone();
             node.keep_one(&key.script());
-            let coins = settling.purse.coins(&node, &params, &key, None).await.unwrap();
+            let coins = settling.wallet.coins(&node, &params, &key, None).await.unwrap();
             let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
             let funding = Funding { coins: &coins, fees };
             let of = &settling.config.settling;
@@ -1433,7 +1421,7 @@ mod tests {
                     settling.exit_payer.set_unpaid(vec![unpaid]);
                     let context =
                         PaymentContext { settling: of, prefix: of.params.net.into(), fee_max: KASPA };
-                    settling.exit_payer.step(&node, context, &mut settling.purse).await.unwrap().unwrap();
+                    settling.exit_payer.step(&node, context, &mut settling.wallet).await.unwrap().unwrap();
                     node.mempool().remove(0)
                 }
                 _ => {
@@ -1444,7 +1432,7 @@ mod tests {
                 }
             };
             if what != "pays an exit" {
-                settling.purse.sent(send(&node, &other).await.unwrap(), &other);
+                settling.wallet.sent(send(&node, &other).await.unwrap(), &other);
             }
             let sent = settling.settle_over(&node, &job()).await;
             if what == "is a deposit" {
@@ -1469,7 +1457,7 @@ mod tests {
             let mut earlier = started(KASPA);
             let node = node(&earlier, earlier.config.settling.rules.script(BEFORE));
             let Settling { params, key, .. } = earlier.config.settling.clone();
-            let coins = earlier.purse.coins(&node, &params, &key, None).await.unwrap();
+            let coins = earlier.wallet.coins(&node, &params, &key, None).await.unwrap();
             let fees = Fees { feerate: FEERATE_MIN, fee_max: KASPA };
             let of = &earlier.config.settling;
             let first = match is_merge {
@@ -1478,7 +1466,7 @@ mod tests {
             };
             send(&node, &first).await.unwrap();
             let mut again = started(KASPA);
-            again.purse.coins(&node, &params, &key, None).await.unwrap();
+            again.wallet.coins(&node, &params, &key, None).await.unwrap();
             wait_for_long(&mut again);
             assert_eq!(again.raise_next(&node).await.unwrap(), None, "fees have not risen");
             node.set_feerate(5.0 * FEERATE_MIN);

@@ -40,10 +40,8 @@ use crate::draft::{BuildError, CHANGE_MIN, Completed, Draft};
 use crate::key::Key;
 use crate::names::{self, UnknownNetworkError};
 use crate::opening::opening;
-use crate::wallet::{Haste, WalletError, coins, feerate, send, unspent};
+use crate::utxos::{FeePriority, UtxoError, coins, feerate, send, unspent};
 use crate::{digest, kaspa_hash};
-
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often the node is asked whether a transaction is accepted.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -60,20 +58,12 @@ pub enum UserError {
     /// The node did not answer, or refused.
     #[error(transparent)]
     Node(#[from] Unanswered),
-    /// The node lists no unspent outputs.
-    #[error(
-        "the node at {url} keeps no index of unspent outputs: start it with --utxoindex, or give another --l1"
-    )]
-    NoIndex {
-        /// The node.
-        url: String,
-    },
     /// A network without known rules.
     #[error(transparent)]
     Network(#[from] UnknownNetworkError),
     /// The coins cannot be listed.
     #[error(transparent)]
-    Coins(#[from] WalletError),
+    Coins(#[from] UtxoError),
     /// The transactions cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -280,7 +270,7 @@ pub async fn spendable(
     user: &User,
     network: NetworkId,
     pending: &Pending,
-) -> Result<Vec<Coin>, WalletError> {
+) -> Result<Vec<Coin>, UtxoError> {
     let mut coins = coins(rpc, &user.params, &user.key, network.into()).await?;
     coins.retain(|coin| !pending.spent.contains(&coin.outpoint));
     Ok(coins)
@@ -409,7 +399,7 @@ pub async fn accepted_at(
     key: &Key,
     network: NetworkId,
     pair: &Pair,
-) -> Result<Option<u64>, WalletError> {
+) -> Result<Option<u64>, UtxoError> {
     let change = pair.change();
     let coins = unspent(rpc, &key.script(), network.into()).await?;
     Ok(coins.iter().find(|coin| coin.outpoint == change).map(|coin| coin.entry.block_daa_score))
@@ -441,16 +431,9 @@ pub struct Session {
 impl Session {
     /// Connects.
     pub fn connect(url: &str) -> Result<Self, UserError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let (client, info) = runtime.block_on(async {
-            let client = client::connect(url, CONNECT_WITHIN).await?;
-            let info = client.get_server_info().await.map_err(unanswered("get_server_info"))?;
-            Ok::<_, UserError>((client, info))
-        })?;
-        if !info.has_utxo_index {
-            return Err(UserError::NoIndex { url: url.into() });
-        }
-        Ok(Self { url: url.into(), runtime, client, network: info.network_id })
+        let runtime = client::runtime()?;
+        let (client, network) = runtime.block_on(client::connect_indexed(url))?;
+        Ok(Self { url: url.into(), runtime, client, network })
     }
 
     fn rpc(&self) -> &dyn RpcApi {
@@ -488,7 +471,7 @@ impl Session {
     ) -> Result<Pair, UserError> {
         let (coins, feerate) = self.runtime.block_on(async {
             let coins = spendable(self.rpc(), user, self.network, pending).await?;
-            Ok::<_, UserError>((coins, feerate(self.rpc(), Haste::Normal).await?))
+            Ok::<_, UserError>((coins, feerate(self.rpc(), FeePriority::Normal).await?))
         })?;
         let funding = Funding { coins: &coins, fees: Fees { feerate, fee_max } };
         user.build(message, outputs, funding, pending.last.as_ref())
@@ -519,7 +502,7 @@ impl Session {
                             tracing::warn!("{error}; it is asked again until it answers");
                         }
                         if !client.is_connected()
-                            && let Ok(again) = client::connect(&self.url, CONNECT_WITHIN).await
+                            && let Ok(again) = client::connect(&self.url).await
                         {
                             client = again;
                         }

@@ -1,188 +1,178 @@
-//! Unspent outputs and fees as a node reports them, and how a transaction is sent.
+//! The wallet: the coins of the key that pays.
+//!
+//! Anybody can send dust to a key, and a node lists the outputs of an address in one answer, however many there are. So the wallet
+//! lists them once over each connection, and from then on the node tells of changes. With them it lists what the node's mempool spends
+//! of them: an earlier process may have sent that. It remembers since when transactions wait, whoever sent them, as far as it was asked
+//! for them.
 
-use kaspa_addresses::{Address, Prefix};
+use std::collections::HashMap;
+use std::time::Instant;
+
+use async_channel::Receiver;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
-use kaspa_consensus_core::tx::{ScriptPublicKey, Transaction};
+use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint, UtxoEntry};
 use kaspa_rpc_core::api::rpc::RpcApi;
-use kaspa_rpc_core::{
-    RpcFeeEstimate, RpcFeerateBucket, RpcMempoolEntry, RpcTransaction, RpcUtxosByAddressesEntry,
-};
-use kaspa_txscript::extract_script_pub_key_address;
+use kaspa_wrpc_client::prelude::{ChannelConnection, ChannelType, Notification, Scope, UtxosChangedScope};
 
-use crate::client::{Unanswered, unanswered};
+use crate::client::unanswered;
 use crate::coin::Coin;
+use crate::conflict::{Conflict, FirstSeen};
+use crate::draft;
+use crate::in_flight::InFlight;
 use crate::key::Key;
+use crate::utxos::{self, Pending, UtxoError};
 
-/// Why coins cannot be listed.
-#[derive(Debug, thiserror::Error)]
-pub enum WalletError {
-    /// The node did not answer, or refused.
-    #[error(transparent)]
-    Node(#[from] Unanswered),
-    /// The script has no address.
-    #[error("the script {script:?} has no address: {reason}")]
-    Address {
-        /// The script.
-        script: Box<ScriptPublicKey>,
-        /// Why.
-        reason: String,
-    },
+/// The coins of a key. See the [module documentation](self).
+#[derive(Debug, Default)]
+pub struct Wallet {
+    listed: Option<Listed>,
+    in_flight: InFlight,
+    first_seen: FirstSeen,
+    listings: usize,
 }
 
-/// Sends a transaction. One that is in the node's mempool already counts as sent.
-pub async fn send(rpc: &dyn RpcApi, transaction: &Transaction) -> Result<Hash, Unanswered> {
-    match rpc.submit_transaction(RpcTransaction::from(transaction), false).await {
-        Ok(id) => Ok(id),
-        Err(_) if rpc.get_mempool_entry(transaction.id(), true, false).await.is_ok() => Ok(transaction.id()),
-        Err(refused) => Err(unanswered("submit_transaction")(refused)),
+/// The coins as they were listed, and what changed since.
+#[derive(Debug)]
+struct Listed {
+    coins: HashMap<TransactionOutpoint, UtxoEntry>,
+    changes: Receiver<Notification>,
+}
+
+impl Listed {
+    /// Subscribes, and then lists: a change in between is heard, and hearing of it twice changes nothing.
+    async fn ask(rpc: &dyn RpcApi, params: &Params, key: &Key) -> Result<Self, UtxoError> {
+        let (sender, changes) = async_channel::unbounded();
+        let prefix = params.net.into();
+        let listener = ChannelConnection::new("reprise wallet", sender, ChannelType::Closable);
+        let listener = rpc.register_new_listener(listener);
+        let scope = Scope::UtxosChanged(UtxosChangedScope::new(vec![key.address(prefix)]));
+        rpc.start_notify(listener, scope).await.map_err(unanswered("start_notify"))?;
+        let coins = utxos::unspent(rpc, &key.script(), prefix).await?;
+        let coins = coins.into_iter().map(|coin| (coin.outpoint, coin.entry)).collect();
+        Ok(Self { coins, changes })
+    }
+
+    fn coins(&self) -> impl Iterator<Item = Coin> {
+        self.coins.iter().map(|(outpoint, entry)| Coin { outpoint: *outpoint, entry: entry.clone() })
+    }
+
+    /// Takes what the node told since.
+    fn hear(&mut self) {
+        while let Ok(notification) = self.changes.try_recv() {
+            let Notification::UtxosChanged(changed) = notification else { continue };
+            for removed in changed.removed.iter() {
+                self.coins.remove(&removed.outpoint.into());
+            }
+            for added in changed.added.iter() {
+                self.coins.insert(added.outpoint.into(), added.utxo_entry.clone().into());
+            }
+        }
     }
 }
 
-/// A transaction in the node's mempool, with its fee in sompi.
-pub type Pending = (Transaction, u64);
-
-/// The transactions in the node's mempool that spend outputs of a script, whoever sent them. Orphans are none: they spend nothing yet.
-pub async fn pending(
-    rpc: &dyn RpcApi,
-    script: &ScriptPublicKey,
-    prefix: Prefix,
-) -> Result<Vec<Pending>, WalletError> {
-    let asked = "get_mempool_entries_by_addresses";
-    let listed = rpc.get_mempool_entries_by_addresses(vec![address(script, prefix)?], false, false).await;
-    let entries = listed.map_err(unanswered(asked))?.into_iter().flat_map(|it| it.sending);
-    let read = |entry: RpcMempoolEntry| {
-        let transaction = Transaction::try_from(entry.transaction).map_err(unanswered(asked))?;
-        Ok((transaction, entry.fee))
-    };
-    entries.map(read).collect()
-}
-
-/// A transaction of the node's mempool, if it is there.
-pub async fn waiting(rpc: &dyn RpcApi, id: Hash) -> Option<Pending> {
-    let entry = rpc.get_mempool_entry(id, true, false).await.ok()?;
-    Some((Transaction::try_from(entry.transaction).ok()?, entry.fee))
-}
-
-/// How soon a transaction should be in a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Haste {
-    /// Within an hour.
-    Low,
-    /// Within a minute.
-    Normal,
-    /// At once: one has waited already.
-    Priority,
-}
-
-/// The node's estimate of the fee rate for that, in sompi a gram.
-pub async fn feerate(rpc: &dyn RpcApi, haste: Haste) -> Result<f64, Unanswered> {
-    let estimate = rpc.get_fee_estimate().await.map_err(unanswered("get_fee_estimate"))?;
-    Ok(feerate_in(&estimate, haste))
-}
-
-/// The fee rate that an estimate gives, and never less than the next lower one's.
-fn feerate_in(estimate: &RpcFeeEstimate, haste: Haste) -> f64 {
-    let first = |buckets: &[RpcFeerateBucket]| buckets.first().map_or(0.0, |bucket| bucket.feerate);
-    let low = first(&estimate.low_buckets);
-    let normal = first(&estimate.normal_buckets).max(low);
-    match haste {
-        Haste::Low => low,
-        Haste::Normal => normal,
-        Haste::Priority => normal.max(estimate.priority_bucket.feerate),
+impl Wallet {
+    /// The connection is another one: the coins are listed again when they are needed.
+    pub fn forget(&mut self) {
+        self.listed = None;
     }
-}
 
-fn address(script: &ScriptPublicKey, prefix: Prefix) -> Result<Address, WalletError> {
-    extract_script_pub_key_address(script, prefix)
-        .map_err(|error| WalletError::Address { script: Box::new(script.clone()), reason: error.to_string() })
-}
+    /// A transaction was sent.
+    pub fn sent(&mut self, id: Hash, transaction: &Transaction) {
+        self.in_flight.add(id, transaction);
+    }
 
-/// The unspent outputs of a script. The node needs its index of them (`--utxoindex`).
-pub async fn unspent(
-    rpc: &dyn RpcApi,
-    script: &ScriptPublicKey,
-    prefix: Prefix,
-) -> Result<Vec<Coin>, WalletError> {
-    unspent_of(rpc, std::slice::from_ref(script), prefix).await
-}
+    /// Whether a transaction was in the node's mempool when that was looked at last.
+    pub fn is_in_use(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
 
-/// The same of several scripts.
-pub async fn unspent_of(
-    rpc: &dyn RpcApi,
-    scripts: &[ScriptPublicKey],
-    prefix: Prefix,
-) -> Result<Vec<Coin>, WalletError> {
-    let addresses = scripts.iter().map(|script| address(script, prefix)).collect::<Result<Vec<_>, _>>()?;
-    let listed = rpc.get_utxos_by_addresses(addresses).await.map_err(unanswered("get_utxos_by_addresses"))?;
-    let coin =
-        |it: RpcUtxosByAddressesEntry| Coin { outpoint: it.outpoint.into(), entry: it.utxo_entry.into() };
-    let mut coins: Vec<Coin> = listed.into_iter().map(coin).collect();
-    // A node lists them in no order; what is made of them is the same each time.
-    coins.sort_by_key(|coin| (coin.outpoint.transaction_id, coin.outpoint.index));
-    Ok(coins)
-}
+    /// Since when a transaction waits in the node's mempool: since it was sent here, or else since it was seen first.
+    pub(crate) fn since(&mut self, transaction: Hash) -> Instant {
+        self.in_flight.since(transaction).unwrap_or_else(|| self.first_seen.of(transaction))
+    }
 
-/// The coins that the key can pay with: mature, and of no covenant.
-pub async fn coins(
-    rpc: &dyn RpcApi,
-    params: &Params,
-    key: &Key,
-    prefix: Prefix,
-) -> Result<Vec<Coin>, WalletError> {
-    paying(rpc, params, unspent(rpc, &key.script(), prefix).await?).await
-}
+    /// A transaction in the node's mempool, whoever sent it, as one that waits.
+    pub(crate) fn conflict(&mut self, params: &Params, (transaction, fee): &Pending) -> Conflict {
+        let (id, mass) = (transaction.id(), draft::mass(params, transaction));
+        let spends = transaction.inputs.iter().map(|input| input.previous_outpoint).collect();
+        Conflict { id, spends, feerate: *fee as f64 / mass as f64, since: self.since(id) }
+    }
 
-/// Those of a key's coins that can pay: mature, and of no covenant.
-pub async fn paying(rpc: &dyn RpcApi, params: &Params, coins: Vec<Coin>) -> Result<Vec<Coin>, WalletError> {
-    let mut coins = mature(rpc, params, coins).await?;
-    coins.retain(|coin| coin.entry.covenant_id.is_none());
-    Ok(coins)
-}
+    /// The key's own of these transactions that wait in the node's mempool, as far as they are known.
+    pub(crate) async fn own(
+        &mut self,
+        rpc: &dyn RpcApi,
+        params: &Params,
+        is_meant: impl Fn(&Transaction) -> bool,
+    ) -> Vec<(Conflict, Transaction)> {
+        let meant: Vec<Hash> =
+            self.in_flight.transactions().filter(|it| is_meant(it)).map(Transaction::id).collect();
+        let mut own = vec![];
+        for id in meant {
+            if let Some(pending) = utxos::waiting(rpc, id).await {
+                own.push((self.conflict(params, &pending), pending.0));
+            }
+        }
+        own
+    }
 
-/// Those of the coins that the next block may spend. A miner is paid to any script, the vault's too.
-pub async fn mature(
-    rpc: &dyn RpcApi,
-    params: &Params,
-    mut coins: Vec<Coin>,
-) -> Result<Vec<Coin>, WalletError> {
-    let info = rpc.get_server_info().await.map_err(unanswered("get_server_info"))?;
-    coins.retain(|coin| is_mature(coin, params.coinbase_maturity(), info.virtual_daa_score));
-    Ok(coins)
-}
+    #[cfg(test)]
+    pub(crate) fn wait_for_long(&mut self) {
+        self.in_flight.wait_for_long();
+        self.first_seen.wait_for_long();
+    }
 
-/// Whether a block of this DAA score may spend a coin, where a miner's takes so long.
-fn is_mature(coin: &Coin, maturity: u64, daa_score: u64) -> bool {
-    let age = if coin.entry.is_coinbase { maturity } else { 0 };
-    coin.entry.block_daa_score.saturating_add(age) <= daa_score
-}
+    /// How often the coins were listed.
+    pub fn listings(&self) -> usize {
+        self.listings
+    }
 
-#[cfg(test)]
-mod tests {
-    use kaspa_consensus_core::tx::{TransactionOutpoint, UtxoEntry};
+    /// The coins that can pay: mature, of no covenant, and not in flight but for those of the transaction to be replaced. The
+    /// largest first.
+    pub async fn coins(
+        &mut self,
+        rpc: &dyn RpcApi,
+        params: &Params,
+        key: &Key,
+        replaced: Option<Hash>,
+    ) -> Result<Vec<Coin>, UtxoError> {
+        let coins = self.listed(rpc, params, key).await?.coins().collect();
+        self.in_flight.refresh(rpc).await;
+        let mut coins = self.in_flight.spendable(utxos::paying(rpc, params, coins).await?, replaced);
+        coins.sort_by_key(|coin| {
+            let TransactionOutpoint { transaction_id, index } = coin.outpoint;
+            (std::cmp::Reverse(coin.entry.amount), transaction_id, index)
+        });
+        Ok(coins)
+    }
 
-    use super::*;
+    /// The output of a covenant that the key holds, if it holds one.
+    pub async fn of_covenant(
+        &mut self,
+        rpc: &dyn RpcApi,
+        params: &Params,
+        key: &Key,
+        covenant: Hash,
+    ) -> Result<Option<Coin>, UtxoError> {
+        let mut coins = self.listed(rpc, params, key).await?.coins();
+        Ok(coins.find(|coin| coin.entry.covenant_id == Some(covenant)))
+    }
 
-    #[test]
-    fn what_a_miner_was_paid_is_spent_once_it_is_mature_and_any_other_coin_at_once() {
-        let coin = |is_coinbase| {
-            let entry = UtxoEntry::new(1, ScriptPublicKey::default(), 1_000, is_coinbase, None);
-            Coin { outpoint: TransactionOutpoint::default(), entry }
+    /// The coins as they are now.
+    async fn listed(&mut self, rpc: &dyn RpcApi, params: &Params, key: &Key) -> Result<&Listed, UtxoError> {
+        let mut listed = match self.listed.take().filter(|listed| !listed.changes.is_closed()) {
+            Some(listed) => listed,
+            None => {
+                self.listings += 1;
+                let listed = Listed::ask(rpc, params, key).await?;
+                for (transaction, _) in utxos::pending(rpc, &key.script(), params.net.into()).await? {
+                    self.in_flight.add(transaction.id(), &transaction);
+                }
+                listed
+            }
         };
-        assert!(!is_mature(&coin(true), 100, 1_099) && is_mature(&coin(true), 100, 1_100));
-        assert!(!is_mature(&coin(false), 100, 999) && is_mature(&coin(false), 100, 1_000));
-    }
-
-    #[test]
-    fn who_has_waited_pays_what_goes_first_and_nobody_less_than_who_waits_longer() {
-        let bucket = |feerate| RpcFeerateBucket { feerate, estimated_seconds: 1.0 };
-        let (priority_bucket, low_buckets) = (bucket(900.0), vec![bucket(100.0)]);
-        let normal_buckets = vec![bucket(300.0), bucket(200.0)];
-        let mut estimate = RpcFeeEstimate { priority_bucket, normal_buckets, low_buckets };
-        let all = [Haste::Low, Haste::Normal, Haste::Priority];
-        assert_eq!(all.map(|haste| feerate_in(&estimate, haste)), [100.0, 300.0, 900.0]);
-        estimate.normal_buckets.clear();
-        estimate.priority_bucket = bucket(50.0);
-        assert_eq!(all.map(|haste| feerate_in(&estimate, haste)), [100.0, 100.0, 100.0]);
+        listed.hear();
+        Ok(self.listed.insert(listed))
     }
 }

@@ -251,7 +251,7 @@ fn a_server_that_is_not_there_is_an_error_that_passes() {
 }
 
 #[test]
-#[ignore = "needs an S3 server: `REPRISE_MOTO=…/moto_server cargo test -p reprise-objects -- --include-ignored`"]
+#[ignore = "needs an S3 server: `REPRISE_TEST_MOTO=…/moto_server cargo test -p reprise-objects -- --include-ignored`"]
 fn an_s3_server_keeps_what_is_shared() {
     let moto = Moto::start();
     let store = Store::open_with("s3://bucket/prefix", moto.variables()).unwrap();
@@ -266,7 +266,7 @@ fn granted(policy: &str) -> String {
 }
 
 #[test]
-#[ignore = "needs an S3 server: `REPRISE_MOTO=…/moto_server cargo test -p reprise-objects -- --include-ignored`"]
+#[ignore = "needs an S3 server: `REPRISE_TEST_MOTO=…/moto_server cargo test -p reprise-objects -- --include-ignored`"]
 fn a_node_and_a_worker_work_with_the_rights_that_the_manual_grants_and_have_no_others() {
     let moto = Moto::start();
     let [of_worker, of_node, to_prune] = [

@@ -1,5 +1,4 @@
-//! Who waits is woken by a notification, which is sent with the change that it tells of. It may be lost: it only says that looking is
-//! worth while.
+//! A notification wakes whoever waits for jobs. It may be lost, because it only says that looking is worth while.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

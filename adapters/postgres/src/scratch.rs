@@ -14,7 +14,7 @@ use std::thread;
 use tempfile::TempDir;
 
 /// The variable that names the directory of the server's programs.
-const BIN: &str = "REPRISE_POSTGRES_BIN";
+const BIN: &str = "REPRISE_TEST_POSTGRES_BIN";
 
 /// Whom a server runs as where the tests run as root, which PostgreSQL refuses.
 const OWNER: &str = "postgres";

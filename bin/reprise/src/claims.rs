@@ -16,7 +16,7 @@ use reprise_kaspa::follower::StatementOf;
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_kaspa::names;
-use reprise_kaspa::sink::{self, SinkError};
+use reprise_kaspa::sink;
 use reprise_model::exit::{self, Payee};
 use reprise_node::l1::L1;
 use reprise_node::replay::Replay;
@@ -36,12 +36,6 @@ const WAIT: Duration = Duration::from_millis(200);
 
 /// How long the node may be away.
 const AWAY_MAX: Duration = Duration::from_secs(30);
-
-impl From<SinkError> for Failure {
-    fn from(error: SinkError) -> Self {
-        Self::Other(error.to_string())
-    }
-}
 
 fn other(error: impl Display) -> Failure {
     Failure::Other(error.to_string())

@@ -52,7 +52,7 @@ impl Cli {
 /// Which settings a command has as flags.
 enum Flags {
     All,
-    These(&'static [&'static str]),
+    These(&'static [&'static [&'static str]]),
 }
 
 impl Flags {
@@ -61,7 +61,7 @@ impl Flags {
             // A flag of every command already.
             _ if name(setting) == DATA_DIR => false,
             Self::All => true,
-            Self::These(names) => names.contains(&name(setting)),
+            Self::These(groups) => groups.iter().any(|names| names.contains(&name(setting))),
         }
     }
 }
@@ -71,68 +71,45 @@ const DATA_DIR: &str = "data-dir";
 
 const SHOWN: &[(&str, Flags)] = &[
     ("run", Flags::All),
-    ("serve", Flags::These(&SERVE)),
-    ("record", Flags::These(&RECORD)),
-    ("account", Flags::These(&KASPA)),
-    ("deposit", Flags::These(&KASPA)),
-    ("transfer", Flags::These(&KASPA)),
-    ("exit", Flags::These(&KASPA)),
-    ("send", Flags::These(&KASPA)),
-    ("claims", Flags::These(&KASPA)),
-    ("doctor", Flags::These(&KASPA)),
-    ("snapshot", Flags::These(&SNAPSHOT)),
-    ("sim", Flags::These(&["workload"])),
-    ("bench", Flags::These(&BENCH)),
-    ("found-covenant", Flags::These(&FOUNDING)),
+    ("serve", Flags::These(&[ROLLUP, BUNDLES, SERVED])),
+    ("record", Flags::These(&[RECORD])),
+    ("account", Flags::These(&[ROLLUP, PAYER])),
+    ("deposit", Flags::These(&[ROLLUP, PAYER])),
+    ("transfer", Flags::These(&[ROLLUP, PAYER])),
+    ("exit", Flags::These(&[ROLLUP, PAYER])),
+    ("send", Flags::These(&[ROLLUP, PAYER])),
+    ("claims", Flags::These(&[ROLLUP, PAYER])),
+    ("doctor", Flags::These(&[ROLLUP, PAYER])),
+    ("snapshot", Flags::These(&[ROLLUP, &["finality-depth"]])),
+    ("sim", Flags::These(&[&["workload"]])),
+    ("bench", Flags::These(&[BENCH, BUNDLES])),
+    ("found-covenant", Flags::These(&[FOUNDING])),
     #[cfg(feature = "fleet")]
-    ("worker", Flags::These(&WORKER)),
+    ("worker", Flags::These(&[WORKER])),
     #[cfg(feature = "fleet")]
-    ("jobs", Flags::These(&["jobs", "lease"])),
+    ("jobs", Flags::These(&[&["jobs", "lease"]])),
 ];
+
+/// The settings that name a rollup: its lane, its covenant, its program and how that is proved.
+const ROLLUP: &[&str] =
+    &["l1", "lane", "covenant", "deposit", "price", "collector", "workload", "backend", "covenant-proof"];
+
+/// The settings that say when a bundle closes, and so what is proved.
+const BUNDLES: &[&str] = &["prove-apart", "bundle-batches", "bundle-transactions", "bundle-deadline"];
 
 /// The settings of a directory's run that decide what is read of it, and how it is served.
-const SERVE: [&str; 19] = [
-    "l1",
-    "lane",
-    "covenant",
-    "deposit",
-    "price",
-    "collector",
-    "workload",
-    "backend",
-    "covenant-proof",
-    "prove-apart",
-    "bundle-batches",
-    "bundle-transactions",
-    "bundle-deadline",
-    "finality-depth",
-    "grace-depth",
-    "retained-depth",
-    "api",
-    "api-token-file",
-    "price-per-hour",
-];
+const SERVED: &[&str] =
+    &["finality-depth", "grace-depth", "retained-depth", "api", "api-token-file", "price-per-hour"];
 
-/// The settings that decide what is proved and how receipts are written.
-const BENCH: [&str; 10] = [
-    "workload",
-    "backend",
-    "permits",
-    "prover-memory",
-    "prove-apart",
-    "mock-cost",
-    "bundle-batches",
-    "bundle-transactions",
-    "bundle-deadline",
-    "durability",
-];
+/// The settings that decide what proves, and how receipts are written.
+const BENCH: &[&str] = &["workload", "backend", "permits", "prover-memory", "mock-cost", "durability"];
 
 /// The settings of a covenant's founding.
-const FOUNDING: [&str; 7] = ["l1", "lane", "key-file", "fee-max", "workload", "backend", "covenant-proof"];
+const FOUNDING: &[&str] = &["l1", "lane", "key-file", "fee-max", "workload", "backend", "covenant-proof"];
 
 /// The settings of a fleet, and of how one of its machines proves.
 #[cfg(feature = "fleet")]
-const WORKER: [&str; 12] = [
+const WORKER: &[&str] = &[
     "metrics",
     "jobs",
     "receipts",
@@ -147,39 +124,12 @@ const WORKER: [&str; 12] = [
     "mock-cost",
 ];
 
-/// The settings that name a Kaspa lane, its covenant and the key that pays.
-const KASPA: [&str; 12] = [
-    "l1",
-    "lane",
-    "covenant",
-    "deposit",
-    "price",
-    "collector",
-    "workload",
-    "backend",
-    "covenant-proof",
-    "key-file",
-    "fee-max",
-    "finality-depth",
-];
-
-/// The settings that name a rollup, and say when a settlement is deep enough.
-const SNAPSHOT: [&str; 10] = [
-    "l1",
-    "lane",
-    "covenant",
-    "deposit",
-    "price",
-    "collector",
-    "workload",
-    "backend",
-    "covenant-proof",
-    "finality-depth",
-];
+/// The settings of the key that acts and pays, and of when what it sent is deep enough.
+const PAYER: &[&str] = &["key-file", "fee-max", "finality-depth"];
 
 /// The settings of what is recorded.
-const RECORD: [&str; 9] =
-    ["l1", "lane", "covenant", "deposit", "price", "collector", "workload", "from", "min-confirmations"];
+const RECORD: &[&str] =
+    &["l1", "lane", "covenant", "deposit", "price", "collector", "workload", "from", "min-confirmations"];
 
 /// The commands that are the ledger's: a program without it does not show them.
 const OF_THE_LEDGER: [&str; 5] = ["account", "deposit", "transfer", "exit", "send"];

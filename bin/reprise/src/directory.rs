@@ -13,11 +13,11 @@ use reprise_store::port::{Filter, Summary};
 use reprise_store::provenance::Origin;
 
 use crate::backends::{Chosen, ProofSystems};
-use crate::checked::{Checked, Verdict};
 use crate::choose;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::site::Site;
+use reprise_node::finding::{Finding, Verdict};
 
 /// How many days of room are too few, and how many are a failure.
 const DAYS: [f64; 2] = [14.0, 2.0];
@@ -30,9 +30,9 @@ pub(crate) fn checked(
     settings: &Settings,
     systems: &ProofSystems,
     chosen: &Chosen,
-) -> Result<Vec<Checked>, Failure> {
+) -> Result<Vec<Finding>, Failure> {
     let (site, shown) = (Site::of(&settings.data_dir), settings.data_dir.display());
-    let line = |verdict, said: String| Checked { what: "directory", verdict, said, advice: "" };
+    let line = |verdict, said: String| Finding { what: "directory", verdict, said, advice: "" };
     match (&site, site.wrong()) {
         (_, Some(why)) => return Ok(vec![line(Verdict::Failed, format!("{shown}: {why}"))]),
         (Site::Absent, None) => {
@@ -49,7 +49,7 @@ pub(crate) fn checked(
     }
     lines.push(match room(&settings.data_dir) {
         Ok(room) => room.line(),
-        Err(error) => Checked {
+        Err(error) => Finding {
             what: "disk",
             verdict: Verdict::Failed,
             said: format!("{}: {error}", settings.data_dir.display()),
@@ -60,7 +60,7 @@ pub(crate) fn checked(
 }
 
 /// The longest of the last proofs of each kind against the seconds that it may take.
-fn times(listed: &[Summary], timeouts: [u64; Kind::COUNT]) -> Checked {
+fn times(listed: &[Summary], timeouts: [u64; Kind::COUNT]) -> Finding {
     let (mut parts, mut verdict) = (vec![], Verdict::Ok);
     for (kind, timeout) in Kind::ALL.into_iter().zip(timeouts) {
         let own = |it: &&Summary| it.kind == kind && it.provenance.origin == Origin::Proved;
@@ -85,7 +85,7 @@ fn times(listed: &[Summary], timeouts: [u64; Kind::COUNT]) -> Checked {
             "raise --prove-timeout above the longest proof: a run waits for more by itself, but not for more than eight times that"
         }
     };
-    Checked { what: "proof times", verdict, said, advice }
+    Finding { what: "proof times", verdict, said, advice }
 }
 
 /// How large a directory is, since when, and how much room there is.
@@ -97,7 +97,7 @@ struct Room {
 }
 
 impl Room {
-    fn line(&self) -> Checked {
+    fn line(&self) -> Finding {
         let Self { bytes, age, free } = *self;
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
         let days =
@@ -118,7 +118,7 @@ impl Room {
             Verdict::Ok => "",
             _ => "make room, or bound the receipts that are kept with --max-bytes",
         };
-        Checked { what: "disk", verdict, said, advice }
+        Finding { what: "disk", verdict, said, advice }
     }
 }
 

@@ -4,11 +4,11 @@
 use serde_json::json;
 
 use crate::backends::{ProofSystems, Verifiers};
-use crate::checked::{Checked, Verdict};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::{L1, Settings};
 use crate::{choose, directory, kaspa, vectors};
+use reprise_node::finding::{Finding, Verdict};
 
 /// Prints the report. Fails where a run would fail.
 pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) -> Result<Exit, Failure> {
@@ -21,7 +21,7 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
         _ => vec![],
     };
     let directory = directory::checked(settings, systems, &chosen)?;
-    let failed = |lines: &[Checked]| lines.iter().any(|line| line.verdict == Verdict::Failed);
+    let failed = |lines: &[Finding]| lines.iter().any(|line| line.verdict == Verdict::Failed);
     let exit = Exit::done_if(!failed(&node) && !failed(&directory));
     if json {
         let settings: Vec<_> = settings
@@ -35,12 +35,12 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
             .collect();
         let remarks: Vec<_> =
             remarks().map(|(name, said)| json!({ "backend": name, "remark": said })).collect();
-        let line = |line: &Checked| {
+        let line = |line: &Finding| {
             json!({
                 "what": line.what, "verdict": line.verdict.name(), "said": line.said, "advice": line.advice,
             })
         };
-        let lines = |of: &[Checked]| of.iter().map(line).collect::<Vec<_>>();
+        let lines = |of: &[Finding]| of.iter().map(line).collect::<Vec<_>>();
         println!(
             "{}",
             json!({
@@ -66,7 +66,7 @@ pub(crate) fn doctor(settings: &Settings, systems: &ProofSystems, json: bool) ->
         if !lines.is_empty() {
             println!("\n{of}");
         }
-        for Checked { what, verdict, said, advice } in lines {
+        for Finding { what, verdict, said, advice } in lines {
             println!("  {:<8} {what:<11} {said}", verdict.name());
             if !advice.is_empty() {
                 println!("  {:<20} {advice}", "");

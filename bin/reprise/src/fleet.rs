@@ -88,10 +88,6 @@ mod joined {
     /// more than one may try it.
     const RUNNING_MAX: u32 = 4;
 
-    /// An attempt at a statement that others prove waits for them, however long their queue is: what hangs is theirs to
-    /// notice.
-    const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
     /// The jobs that the settings name; nothing is asked of them yet.
     pub(crate) fn queue(settings: &Settings) -> Result<Queue, Failure> {
         let Some(url) = &settings.fleet.jobs else {
@@ -243,7 +239,9 @@ mod joined {
         let jobs = queue.clone();
         let keeping = keep(house(Some(queue)), keeping).map_err(thread)?;
         wiring.permits = settings.proving.permits + fleet.fleet_permits;
-        wiring.tuning.engine.timeout = [NEVER; Kind::COUNT];
+        // An attempt at a statement that others prove waits for them, however long their queue is: what hangs is theirs
+        // to notice.
+        wiring.tuning.engine.timeout = [Duration::MAX; Kind::COUNT];
         let member = Member { stop, worker: Some(worker), keeping: Some(keeping) };
         Ok(Joined {
             backend: Arc::new(asked),

@@ -30,6 +30,7 @@ mod with {
     use reprise_kaspa::l1::{KaspaL1, Payer};
     use reprise_kaspa::live::{LiveL1, Options, SnapshotStart, WRONG_ANSWERS_MAX};
     use reprise_kaspa::names::NetworkId;
+    use reprise_kaspa::sink::SinkError;
     use reprise_kaspa::track::Track;
     use reprise_kaspa::{claim, names, shown, sink};
     use reprise_light::answer::Answer;
@@ -44,12 +45,12 @@ mod with {
     use serde_json::json;
 
     use crate::backends::Chosen;
-    use crate::checked::{Checked, Verdict};
     use crate::cli::{FoundArgs, RecordArgs};
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::{self, CovenantProof, Settings};
     use crate::stop;
+    use reprise_node::finding::Finding;
 
     const WAIT: Duration = Duration::from_millis(200);
     const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -81,12 +82,6 @@ mod with {
                 read(settings, "collector", account)?
             }
         };
-        if settings.covenant.price > 0 && collector == NOBODY {
-            // Everybody can act for nobody, and the collector's lists are free.
-            let why =
-                "a price needs a collector (--collector): anybody could take what is set aside for nobody";
-            return Err(settings.refuse("price", why));
-        }
         let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
         let price = Price { amount: settings.covenant.price, collector };
         Ok(Lane { price, ..names::lane(lane, covenant, deposit) })
@@ -266,7 +261,7 @@ mod with {
     }
 
     /// Asks the node that the settings name, and reports on it, the lane, the covenant and the key.
-    pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Checked>, Failure> {
+    pub(crate) fn examined(settings: &Settings, chosen: &Chosen) -> Result<Vec<Finding>, Failure> {
         let Followed { options, proof, deployment } = followed(settings, chosen)?;
         let (key, covenant) = (key(settings)?, deployment.covenant());
         let dir = DataDir::detached(&settings.data_dir)?;
@@ -300,17 +295,7 @@ mod with {
             key: key.as_ref(),
             fee_max: settings.covenant.fee_max,
         });
-        let checked = |line: doctor::Line| Checked {
-            what: line.what,
-            verdict: match line.verdict {
-                doctor::Verdict::Ok => Verdict::Ok,
-                doctor::Verdict::Warning => Verdict::Warning,
-                doctor::Verdict::Failed => Verdict::Failed,
-            },
-            said: line.said,
-            advice: line.advice,
-        };
-        Ok(examined.into_iter().map(checked).collect())
+        Ok(examined)
     }
 
     /// The states that the directory holds of the lane; `None` where it was not followed there.
@@ -421,6 +406,15 @@ mod with {
         }
     }
 
+    impl From<SinkError> for Failure {
+        fn from(error: SinkError) -> Self {
+            match error {
+                SinkError::Unsure { .. } => Self::Unknown(error.to_string()),
+                error => Self::Other(error.to_string()),
+            }
+        }
+    }
+
     /// Founds a covenant, and prints its id.
     pub(crate) fn found(
         what: &FoundArgs,
@@ -438,10 +432,9 @@ mod with {
         let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
         let paid = (what.value, settings.covenant.fee_max);
         let covenant = sink::found_covenant(&url, &key, proof.as_ref(), lane, paid);
-        let covenant = covenant.map_err(|e| Failure::Other(e.to_string()))?;
+        let covenant = covenant?;
         eprintln!("the founding of {} is sent; waiting until a block accepts it", covenant.to_hex());
-        let accepted = sink::wait_for_founding(&url, &key, covenant);
-        accepted.map_err(|e| Failure::Other(e.to_string()))?;
+        sink::wait_for_founding(&url, &key, covenant).map_err(|e| Failure::Unknown(e.to_string()))?;
         let covenant = covenant.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),
@@ -496,11 +489,11 @@ mod without {
     use reprise_scheduler::snapshot::Head;
 
     use crate::backends::Chosen;
-    use crate::checked::Checked;
     use crate::cli::{FoundArgs, RecordArgs};
     use crate::exit::Exit;
     use crate::failure::Failure;
     use crate::settings::Settings;
+    use reprise_node::finding::Finding;
 
     pub(crate) fn absent<T>() -> Result<T, Failure> {
         Err(Failure::usage("this build has no Kaspa: build it with the feature `kaspa`"))
@@ -510,7 +503,7 @@ mod without {
         absent()
     }
 
-    pub(crate) fn examined(_: &Settings, _: &Chosen) -> Result<Vec<Checked>, Failure> {
+    pub(crate) fn examined(_: &Settings, _: &Chosen) -> Result<Vec<Finding>, Failure> {
         absent()
     }
 

@@ -71,7 +71,6 @@ mod backup;
 mod bench;
 #[cfg(test)]
 mod board;
-mod checked;
 mod choose;
 #[cfg(feature = "kaspa")]
 mod claims;

@@ -30,24 +30,8 @@ const READ_TOO: [&str; 3] = ["REPRISE_CONFIG", "REPRISE_LOG", "REPRISE_KASPA_KEY
 
 /// Beginnings of variables that somebody else sets for somebody else: the project's tests and scripts, and Kubernetes and Docker for a
 /// service that is called reprise.
-const NOT_MEANT: [&str; 16] = [
-    "REPRISE_TEST_",
-    "REPRISE_BENCH_",
-    "REPRISE_FLEET_BACKEND",
-    "REPRISE_FLEET_KILLS",
-    "REPRISE_FLEET_SEED",
-    "REPRISE_BLOCKS",
-    "REPRISE_CACHE",
-    "REPRISE_CHROMIUM",
-    "REPRISE_KASPAD",
-    "REPRISE_MOTO",
-    "REPRISE_POSTGRES_BIN",
-    "REPRISE_PROGRAM",
-    "REPRISE_RECURSION_PROGRAMS",
-    "REPRISE_TOOLS",
-    "REPRISE_SERVICE_",
-    "REPRISE_PORT",
-];
+const NOT_MEANT: [&str; 5] =
+    ["REPRISE_TEST_", "REPRISE_BENCH_", "REPRISE_CACHE", "REPRISE_SERVICE_", "REPRISE_PORT"];
 
 /// What is wrong with these variables: those that look like a setting's and that nothing reads, each in a sentence.
 pub(crate) fn unread(table: &Command, variables: impl Iterator<Item = OsString>) -> Vec<String> {

@@ -4,8 +4,8 @@
 //! compiled for units which a processor lacks ends there at an illegal instruction, without a word. So [`checked`] comes before
 //! anything else.
 
-use crate::checked::{Checked, Verdict};
 use crate::failure::Failure;
+use reprise_node::finding::{Finding, Verdict};
 
 /// Those that the provers have versions for.
 const FAST: [&str; 2] = ["avx2", "avx512f"];
@@ -53,16 +53,16 @@ pub(crate) fn checked() -> Result<(), Failure> {
 }
 
 /// The finding of `doctor`; none on processors of which nothing is known.
-pub(crate) fn examined() -> Vec<Checked> {
+pub(crate) fn examined() -> Vec<Finding> {
     finding(&units()).into_iter().collect()
 }
 
-fn finding(units: &[Unit]) -> Option<Checked> {
+fn finding(units: &[Unit]) -> Option<Finding> {
     let fast = |is_meant: fn(&Unit) -> bool| named(units, |unit| FAST.contains(&unit.name) && is_meant(unit));
     let there = fast(|unit| unit.is_there)?;
     let (used, unused) = (fast(|unit| unit.is_used), fast(|unit| unit.is_there && !unit.is_used));
     let used = used.map_or("compiled for none of them".into(), |used| format!("compiled for {used}"));
-    Some(Checked {
+    Some(Finding {
         what: "vectors",
         verdict: Verdict::Ok,
         said: format!("the processor has {there}; {used}"),

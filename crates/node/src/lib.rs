@@ -15,6 +15,7 @@
 //! | [`replay`] | a chain executed again, for what depends on it alone |
 //! | [`connection`] | the connection to a live L1 |
 //! | [`violation`] | a broken invariant |
+//! | [`finding`] | one line of what `doctor` reports |
 //! | [`health`] | green, or red with reasons |
 //! | [`pulse`] | whether the node's thread goes on |
 //! | [`watcher`] | the checker that only observes |
@@ -40,6 +41,7 @@ pub mod dev;
 mod diagnostics;
 pub mod driver;
 pub mod event;
+pub mod finding;
 pub mod health;
 pub mod keeper;
 pub mod l1;

@@ -1,5 +1,5 @@
-//! The pipeline: the components of a node, and the messages between them. It makes no decision of its own, and never
-//! blocks.
+//! The pipeline: the components of a node, and the messages between them. It decides one thing, which of two stored settlements is
+//! submitted, and asks a component everything else. It never blocks.
 //!
 //! It has three inputs: a chain event ([`Pipeline::follow`]), an answer ([`Pipeline::receive`]), and the passing of time
 //! ([`Pipeline::wake`]). After each input it asks the planner how the demand changed, and passes the engine's requests to

@@ -23,7 +23,7 @@ static BACKEND: LazyLock<MidenBackend> =
 
 /// How many generated blocks are compared: few, or so many as somebody asks for.
 fn blocks() -> usize {
-    env::var("REPRISE_BLOCKS").map_or(150, |count| count.parse().unwrap())
+    env::var("REPRISE_TEST_BLOCKS").map_or(150, |count| count.parse().unwrap())
 }
 
 #[test]

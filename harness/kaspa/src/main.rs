@@ -22,8 +22,6 @@ use reprise_kaspa_harness::simnet::{self, KASPA, Simnet, User};
 use reprise_ledger::{Action, Payload};
 use reprise_model::digest::Digest;
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-
 /// Who founds a covenant where nobody else does.
 const SETTLER: u8 = 21;
 
@@ -39,7 +37,7 @@ struct Cli {
 enum Command {
     /// Make the shipped recording again, from three simnet nodes started for it.
     ///
-    /// The nodes are `kaspad`, found in PATH or named by REPRISE_KASPAD. Takes seconds; gives the same file on every
+    /// The nodes are `kaspad`, found in PATH or named by REPRISE_TEST_KASPAD. Takes seconds; gives the same file on every
     /// run with the same version of kaspad.
     MakeRecording {
         #[command(flatten)]
@@ -55,7 +53,7 @@ enum Command {
     },
     /// Run a simnet of one node that mines by itself, until it is interrupted.
     ///
-    /// The node is `kaspad`, found in PATH or named by REPRISE_KASPAD. The key gets coins to settle with, and a public test
+    /// The node is `kaspad`, found in PATH or named by REPRISE_TEST_KASPAD. The key gets coins to settle with, and a public test
     /// user, Alice, gets coins to act with: see `act`. Nothing is kept.
     Simnet {
         /// The file with the key that will found and settle: 64 hexadecimal characters (`openssl rand -hex 32`).
@@ -70,7 +68,7 @@ enum Command {
     },
     /// Measure how long it takes to catch up with a node that is far ahead, with a delay of every answer and without.
     ///
-    /// The node is `kaspad`, found in PATH or named by REPRISE_KASPAD.
+    /// The node is `kaspad`, found in PATH or named by REPRISE_TEST_KASPAD.
     CatchUp {
         /// How many blocks it is ahead.
         #[arg(long, value_name = "N", default_value_t = 3_000)]
@@ -181,7 +179,7 @@ async fn run(command: Command) -> Result<(), Failure> {
             let malformed = |e| Failure::Use(format!("--covenant {covenant}: {e}"));
             let covenant = Digest::from_hex(&covenant).map_err(malformed)?;
             let vault = claim::vault(covenant)?;
-            let client = client::connect(&l1, CONNECT_WITHIN).await?;
+            let client = client::connect(&l1).await?;
             let user = User::alice(client.as_ref(), covenant)?;
             let (action, counterparty, outputs) = match action {
                 Act::Deposit => {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use reprise_kaspa::client::{self, Client};
 
 /// The environment variable that names the node's program.
-pub const KASPAD_VARIABLE: &str = "REPRISE_KASPAD";
+pub const KASPAD_VARIABLE: &str = "REPRISE_TEST_KASPAD";
 
 /// The version the shipped recording is made with.
 pub const KASPAD_VERSION: &str = "2.1.0";
@@ -150,7 +150,7 @@ impl Node {
     async fn connect(&mut self) -> Option<Client> {
         let started = Instant::now();
         while started.elapsed() < READY_WITHIN && matches!(self.child.try_wait(), Ok(None)) {
-            if let Ok(client) = client::connect(&self.url, Duration::from_secs(2)).await {
+            if let Ok(client) = client::connect(&self.url).await {
                 return Some(client);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

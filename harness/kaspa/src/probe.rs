@@ -13,6 +13,8 @@ use reprise_kaspa::follower::StatementOf;
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_ledger::Ledger;
+use reprise_model::block::ChainRoot;
+use reprise_model::coordinate::Checkpoint;
 use reprise_model::digest::BlockHash;
 use reprise_model::hash::Blake3;
 use reprise_model::lane::WorkloadHasher;
@@ -76,6 +78,10 @@ impl ChainSource for ProbedSource {
 
     fn notify(&mut self, ready: Ready) {
         self.source.notify(ready);
+    }
+
+    fn begin_at(&mut self, block: &ChainRoot, checkpoint: Checkpoint) {
+        self.source.begin_at(block, checkpoint);
     }
 
     fn connection(&self) -> Option<Connection> {

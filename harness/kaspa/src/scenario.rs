@@ -161,14 +161,14 @@ struct Cast {
 }
 
 /// An actor with the coins it has left, oldest last.
-struct Purse<'a> {
+struct Spender<'a> {
     params: &'a Params,
     covenant: Digest,
     wallet: Wallet,
     coins: Vec<Coin>,
 }
 
-impl<'a> Purse<'a> {
+impl<'a> Spender<'a> {
     async fn open(
         rpc: &dyn RpcApi,
         params: &'a Params,
@@ -221,10 +221,10 @@ impl Cast {
         covenant: Digest,
         actors: &Actors,
     ) -> Result<Self, WalletError> {
-        let mut alice = Purse::open(rpc, params, covenant, actors.alice).await?;
-        let mut bob = Purse::open(rpc, params, covenant, actors.bob).await?;
-        let mut carol = Purse::open(rpc, params, covenant, actors.carol).await?;
-        let mut dave = Purse::open(rpc, params, covenant, actors.dave).await?;
+        let mut alice = Spender::open(rpc, params, covenant, actors.alice).await?;
+        let mut bob = Spender::open(rpc, params, covenant, actors.bob).await?;
+        let mut carol = Spender::open(rpc, params, covenant, actors.carol).await?;
+        let mut dave = Spender::open(rpc, params, covenant, actors.dave).await?;
         let [to_alice, to_bob, to_carol, to_dave] =
             [actors.alice, actors.bob, actors.carol, actors.dave].map(|wallet| wallet.account());
         let paid = |at: usize| {

@@ -12,7 +12,7 @@ use crate::world::{backend, ids};
 fn the_ledgers_programs_commit_what_native_execution_says_of_generated_blocks() {
     let workload = reprise_sim::ledger::workload();
     let execute = |witness: &_| backend().execute(witness, &[]).map_err(|error| error.to_string());
-    let blocks: usize = env::var("REPRISE_BLOCKS").map_or(100, |count| count.parse().unwrap());
+    let blocks: usize = env::var("REPRISE_TEST_BLOCKS").map_or(100, |count| count.parse().unwrap());
     // A seed a thousand blocks: what is compared grows with the state.
     for seed in 1..=blocks.div_ceil(1_000) {
         let count = (blocks - (seed - 1) * 1_000).min(1_000);

@@ -1,5 +1,5 @@
 //! An S3 server of a test's own: moto's, in Python and from PyPI. It is an implementation that shares nothing with the client
-//! under test, and adds nothing to the build. `.ci/run --full` installs it and names it in `REPRISE_MOTO`.
+//! under test, and adds nothing to the build. `.ci/run --full` installs it and names it in `REPRISE_TEST_MOTO`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -27,14 +27,14 @@ pub(crate) struct Moto {
 impl Moto {
     /// With an empty bucket, which is called `bucket`.
     pub(crate) fn start() -> Self {
-        let program = std::env::var("REPRISE_MOTO").unwrap_or_else(|_| "moto_server".into());
+        let program = std::env::var("REPRISE_TEST_MOTO").unwrap_or_else(|_| "moto_server".into());
         let mut child = Command::new(&program)
             .args(["-H", "127.0.0.1", "-p", "0"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
-                panic!("{program}: {error}: install moto[server], and name it in REPRISE_MOTO")
+                panic!("{program}: {error}: install moto[server], and name it in REPRISE_TEST_MOTO")
             });
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         let port = said

@@ -1,8 +1,8 @@
 //! The examples' programs: against native execution in the executor, and proved. `guests/build examples/NAME/risc0 DIR/NAME` makes their
-//! images, and `REPRISE_EXAMPLES` names DIR:
+//! images, and `REPRISE_TEST_EXAMPLES` names DIR:
 //!
 //! ```sh
-//! REPRISE_EXAMPLES=DIR cargo test --release --test risc0 examples -- --ignored
+//! REPRISE_TEST_EXAMPLES=DIR cargo test --release --test risc0 examples -- --ignored
 //! ```
 
 use std::env;
@@ -27,7 +27,7 @@ use crate::fixture::{account, lanes, transaction};
 
 /// The backend of an example's programs.
 fn backend(name: &str, seal: SealKind) -> Risc0Backend {
-    let dir = PathBuf::from(env::var("REPRISE_EXAMPLES").unwrap()).join(name);
+    let dir = PathBuf::from(env::var("REPRISE_TEST_EXAMPLES").unwrap()).join(name);
     let read = |program: &str| -> &'static [u8] { fs::read(dir.join(program)).unwrap().leak() };
     let images = Images {
         transaction: read("transaction.elf"),
@@ -39,7 +39,7 @@ fn backend(name: &str, seal: SealKind) -> Risc0Backend {
 
 /// How many generated blocks are compared: few, or so many as somebody asks for.
 fn blocks() -> usize {
-    env::var("REPRISE_BLOCKS").map_or(100, |count| count.parse().unwrap())
+    env::var("REPRISE_TEST_BLOCKS").map_or(100, |count| count.parse().unwrap())
 }
 
 fn case(workload: &Workload, sent: [LaneTransaction; 3], backend: &Risc0Backend) -> ProofCase {

@@ -5,7 +5,7 @@
 //! cargo test --release --locked --workspace --test settlement -- --ignored --nocapture
 //! ```
 //!
-//! It needs `kaspad` (in PATH, or named by `REPRISE_KASPAD`) and a build with the recursion programs. The first run takes
+//! It needs `kaspad` (in PATH, or named by `REPRISE_TEST_KASPAD`) and a build with the recursion programs. The first run takes
 //! an hour or more. Receipts are kept in cargo's directory for tests: the chain is made the same each time, so a
 //! later run, or one after an interruption, finds them and proves nothing twice.
 
@@ -32,7 +32,7 @@ use reprise_kaspa::coin::Coin;
 use reprise_kaspa::covenant::{Proof, Rules, SealReader, State};
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::{claim, digest, payload, wallet};
+use reprise_kaspa::{claim, digest, payload, utxos};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, settlements, wait};
 use reprise_ledger::{Action, Ledger};
@@ -225,7 +225,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let pins = Deployment::new(&ledger, backend, Arc::new(Sha256), &simnet.lane).covenant().pins;
     let rules = Rules::new(pins, &proof.0).unwrap();
     let at = async |rpc: &dyn RpcApi, state: State| -> Vec<Coin> {
-        let coins = wallet::unspent(rpc, &rules.script(state), PREFIX).await.unwrap();
+        let coins = utxos::unspent(rpc, &rules.script(state), PREFIX).await.unwrap();
         coins.into_iter().filter(|coin| coin.entry.covenant_id.map(digest) == Some(covenant)).collect()
     };
 
@@ -262,7 +262,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let before = State { root: transition.root_before, tip: transition.tip_before };
     let after = State { root: transition.root_after, tip: transition.tip_after };
     let mut coins = at(on_a.rpc.as_ref(), before).await;
-    coins.extend(wallet::unspent(on_a.rpc.as_ref(), &settler.script(), PREFIX).await.unwrap());
+    coins.extend(utxos::unspent(on_a.rpc.as_ref(), &settler.script(), PREFIX).await.unwrap());
     let coins: HashMap<_, _> = coins.into_iter().map(|coin| (coin.outpoint, coin.entry)).collect();
     let spent: Vec<_> = honest.inputs.iter().map(|input| coins[&input.previous_outpoint].clone()).collect();
     let calculator = MassCalculator::new_with_consensus_params(&simnet.params);
@@ -299,7 +299,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     let seen =
         |run: &Run| -> Vec<_> { settlements(run).iter().map(|it| (it.end_block, it.journal)).collect() };
     assert_eq!(seen(&run), [observed]);
-    let paid = async |rpc: &dyn RpcApi| -> Vec<Coin> { wallet::unspent(rpc, &script, PREFIX).await.unwrap() };
+    let paid = async |rpc: &dyn RpcApi| -> Vec<Coin> { utxos::unspent(rpc, &script, PREFIX).await.unwrap() };
     while paid(simnet.rpc()).await.is_empty() {
         let (transaction, fee) = sent(&simnet).await;
         println!("claimed by {}, fee {fee} sompi", transaction.id());
@@ -341,7 +341,7 @@ async fn a_covenant_under_a_succinct_proof_settles_comes_back_by_a_flip_without_
     simnet.mine(&[]).await.unwrap();
     simnet.mine(&[]).await.unwrap();
     assert_eq!(paid(simnet.rpc()).await, []);
-    let held = wallet::unspent(simnet.rpc(), &vault, PREFIX).await.unwrap();
+    let held = utxos::unspent(simnet.rpc(), &vault, PREFIX).await.unwrap();
     assert_eq!(held.iter().map(|coin| coin.entry.amount).sum::<u64>(), DEPOSIT - EXIT);
 
     // A second settlement continues the first.

@@ -246,8 +246,8 @@ fn hear(told: &Receiver<()>, lines: u64) {
 #[test]
 #[ignore = "needs PostgreSQL, an S3 server, and minutes: `cargo test -p reprise --no-default-features --features fleet -- --include-ignored`"]
 fn killed_at_random_moments_a_fleet_settles_the_same_root_and_proves_nothing_twice() {
-    let (seed, all) = (variable("REPRISE_FLEET_SEED", 0x5eed), variable("REPRISE_FLEET_KILLS", 40));
-    let backend = std::env::var("REPRISE_FLEET_BACKEND").unwrap_or_else(|_| "mock".into());
+    let (seed, all) = (variable("REPRISE_TEST_FLEET_SEED", 0x5eed), variable("REPRISE_TEST_FLEET_KILLS", 40));
+    let backend = std::env::var("REPRISE_TEST_FLEET_BACKEND").unwrap_or_else(|_| "mock".into());
     let alone = tempfile::tempdir().unwrap();
     let references = references(alone.path(), &backend);
     let draws = Draws(seed.max(1));
@@ -257,7 +257,7 @@ fn killed_at_random_moments_a_fleet_settles_the_same_root_and_proves_nothing_twi
     while harm.kills < all || harm.still_since.is_some() {
         rounds += 1;
         let what = format!(
-            "REPRISE_FLEET_SEED={seed} REPRISE_FLEET_KILLS={all} REPRISE_FLEET_BACKEND={backend}, round {rounds}"
+            "REPRISE_TEST_FLEET_SEED={seed} REPRISE_TEST_FLEET_KILLS={all} REPRISE_TEST_FLEET_BACKEND={backend}, round {rounds}"
         );
         round(&ground, &mut harm, &references, &what);
         ground = ground.anew();

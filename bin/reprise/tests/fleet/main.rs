@@ -1,7 +1,7 @@
 //! A fleet of real processes: PostgreSQL, an S3 server or a shared directory, nodes on competing forks of the shipped
 //! recording, workers. Killed at moments that a seed draws, again and again.
 //!
-//! `REPRISE_FLEET_SEED` and `REPRISE_FLEET_KILLS` say which moments and how many, `REPRISE_FLEET_BACKEND` who proves; a failure
+//! `REPRISE_TEST_FLEET_SEED` and `REPRISE_TEST_FLEET_KILLS` say which moments and how many, `REPRISE_TEST_FLEET_BACKEND` who proves; a failure
 //! names them.
 #![cfg(feature = "fleet")]
 #![allow(

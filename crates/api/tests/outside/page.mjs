@@ -8,8 +8,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
-const { REPRISE, REPRISE_TOOLS, REPRISE_CHROMIUM } = process.env;
-const require = createRequire(join(REPRISE_TOOLS, "node_modules/"));
+const { REPRISE, REPRISE_TEST_TOOLS, REPRISE_TEST_CHROMIUM } = process.env;
+const require = createRequire(join(REPRISE_TEST_TOOLS, "node_modules/"));
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
@@ -91,7 +91,7 @@ async function slide(page, index) {
 }
 
 before(async () => {
-  browser = await chromium.launch({ executablePath: REPRISE_CHROMIUM, headless: true, args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
+  browser = await chromium.launch({ executablePath: REPRISE_TEST_CHROMIUM, headless: true, args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
 });
 
 after(async () => {

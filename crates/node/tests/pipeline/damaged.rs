@@ -192,10 +192,10 @@ fn damage(file: &Path, rng: &mut Rng) -> io::Result<&'static str> {
     Ok(how)
 }
 
-/// `REPRISE_DAMAGES` sets how many are tried.
+/// `REPRISE_TEST_DAMAGES` sets how many are tried.
 #[test]
 fn whatever_file_of_a_live_directory_is_damaged_the_next_run_heals_it_or_names_the_file_and_what_to_do() {
-    let damages = env::var("REPRISE_DAMAGES").map_or(150, |damages| damages.parse().unwrap());
+    let damages = env::var("REPRISE_TEST_DAMAGES").map_or(150, |damages| damages.parse().unwrap());
     let (shared, first) = (Shared::new(), home());
     shared.busy(40);
     let report = run(&shared, &first).unwrap().report;

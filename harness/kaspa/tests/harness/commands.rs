@@ -1,5 +1,5 @@
 //! A user's commands on a real node: deposit, transfer and exit by the program alone, with the balances at each step verified
-//! against the covenant's output on the node. Needs `kaspad`, and `reprise`, found in `PATH` or named by REPRISE_PROGRAM.
+//! against the covenant's output on the node. Needs `kaspad`, and `reprise`, found in `PATH` or named by REPRISE_TEST_PROGRAM.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,9 +12,9 @@ use reprise_kaspa::claim;
 use reprise_kaspa::covenant::{Proof, Rules};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
 use reprise_kaspa::key::Key;
-use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::Settling;
-use reprise_kaspa::wallet::unspent;
+use reprise_kaspa::utxos::unspent;
+use reprise_kaspa::wallet::Wallet;
 use reprise_kaspa_harness::rollup;
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, key};
 use reprise_ledger::Action;
@@ -57,7 +57,7 @@ impl Program {
     fn command(&self, args: &[&str], seed: u8) -> Command {
         let key_file = self.home.path().join(format!("key-{seed}"));
         std::fs::write(&key_file, format!("{seed:02x}").repeat(32)).unwrap();
-        let mut command = Command::new(std::env::var_os("REPRISE_PROGRAM").unwrap_or("reprise".into()));
+        let mut command = Command::new(std::env::var_os("REPRISE_TEST_PROGRAM").unwrap_or("reprise".into()));
         command.args(args).args(["--backend", &backend(), "--l1", &format!("kaspa:{}", self.url)]);
         command.args(["--covenant", &self.covenant, "--json"]).arg("--key-file").arg(key_file);
         command
@@ -324,7 +324,7 @@ async fn claims_follows_the_chain_beside_a_run_and_pays_what_is_left_whatever_ot
     let mut exit_payer = ExitPayer::of(payee(OTHER));
     exit_payer.set_unpaid(vec![owed(&exits)]);
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
-    exit_payer.step(simnet.rpc(), context, &mut Purse::default()).await.unwrap().unwrap();
+    exit_payer.step(simnet.rpc(), context, &mut Wallet::default()).await.unwrap().unwrap();
     simnet.mine(&[]).await.unwrap();
     simnet.mine(&[]).await.unwrap();
 

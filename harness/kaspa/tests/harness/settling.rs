@@ -22,14 +22,14 @@ use reprise_kaspa::claim::{self, ClaimStep};
 use reprise_kaspa::coin::{FEERATE_MIN, Fees, Funding};
 use reprise_kaspa::covenant::{Groth16, Proof, Rules, Succinct};
 use reprise_kaspa::exit_payer::{ExitPayer, PaymentContext, UnpaidExits};
-use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::Settling;
-use reprise_kaspa::{block_hash, wallet};
+use reprise_kaspa::wallet::Wallet;
+use reprise_kaspa::{block_hash, utxos};
 use reprise_kaspa_harness::probe::{Plan, Run};
 use reprise_kaspa_harness::replay::Replay;
 use reprise_kaspa_harness::rollup;
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key, settlements, until};
-use reprise_kaspa_harness::wallet::Coin;
+use reprise_kaspa_harness::utxos::Coin;
 use reprise_ledger::Action;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
@@ -267,7 +267,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
         simnet.settled(&run).await.unwrap();
     }
     let paid = async |simnet: &Simnet| {
-        let coins = wallet::unspent(simnet.rpc(), &simnet.alice.script(), Prefix::Simnet).await.unwrap();
+        let coins = utxos::unspent(simnet.rpc(), &simnet.alice.script(), Prefix::Simnet).await.unwrap();
         coins
             .into_iter()
             .filter(|coin| !coin.entry.is_coinbase && coin.entry.amount == EXIT)
@@ -288,7 +288,7 @@ async fn a_deposit_credits_once_and_an_exit_becomes_an_output_that_its_owner_spe
     }
     let [coin] = paid(&simnet).await.try_into().unwrap();
     let vault =
-        wallet::unspent(simnet.rpc(), &claim::vault(simnet.lane.covenant).unwrap(), Prefix::Simnet).await;
+        utxos::unspent(simnet.rpc(), &claim::vault(simnet.lane.covenant).unwrap(), Prefix::Simnet).await;
     let kept: u64 = vault.unwrap().iter().map(|coin| coin.entry.amount).sum();
     assert_eq!(kept, 2 * KASPA - EXIT, "what did not leave is in the vault");
 
@@ -343,7 +343,7 @@ async fn spends(simnet: &mut Simnet, redeem: Vec<u8>, signatures: [Vec<u8>; 2]) 
             simnet.mine(&[]).await.unwrap();
             simnet.mine(&[]).await.unwrap();
             let unspent =
-                wallet::unspent(simnet.rpc(), &key(FIRST).unwrap().script(), Prefix::Simnet).await.unwrap();
+                utxos::unspent(simnet.rpc(), &key(FIRST).unwrap().script(), Prefix::Simnet).await.unwrap();
             assert!(
                 unspent.iter().any(|coin| coin.outpoint.transaction_id == transaction.id()),
                 "it is mined"
@@ -426,7 +426,7 @@ async fn exits_under_a_proof_are_claimed_in_any_order_and_only_as_they_were_sett
     let id = settling.covenant;
     let fees = Fees { feerate: FEERATE_MIN, fee_max: FEE_MAX };
     let unspent = async |simnet: &Simnet, script: &ScriptPublicKey| {
-        wallet::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap()
+        utxos::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap()
     };
     let submit = async |simnet: &Simnet, transaction: &Transaction| {
         simnet.rpc().submit_transaction(RpcTransaction::from(transaction), false).await.is_ok()
@@ -443,7 +443,7 @@ async fn exits_under_a_proof_are_claimed_in_any_order_and_only_as_they_were_sett
 
     let [first, second] = unspent(&simnet, &vault).await.try_into().unwrap();
     let paying =
-        wallet::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
+        utxos::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
     let merged = settling.merge(vec![first, second], Funding { coins: &paying, fees }).unwrap();
     assert!(submit(&simnet, &merged.transaction).await);
     simnet.mine(&[]).await.unwrap();
@@ -454,7 +454,7 @@ async fn exits_under_a_proof_are_claimed_in_any_order_and_only_as_they_were_sett
         let [left] = unspent(&simnet, &claim::script(&step.before).unwrap()).await.try_into().unwrap();
         let [held] = unspent(&simnet, &vault).await.try_into().unwrap();
         let paying =
-            wallet::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
+            utxos::coins(simnet.rpc(), &simnet.params, &key(FIRST).unwrap(), Prefix::Simnet).await.unwrap();
         let peeled = settling.claim_exits(left, step, vec![held], Funding { coins: &paying, fees }).unwrap();
         let peeled = peeled.transaction;
         // One bit of the digest that it is opened by: the signatures of the other inputs hold.
@@ -485,22 +485,22 @@ async fn the_exit_payer_pays_every_exit_of_a_settlement_and_is_idle_then() {
     let (payee, exits) = exits();
     let (settling, vault) = claimed(&mut simnet, &exits).await;
     let context = PaymentContext { settling: &settling, prefix: Prefix::Simnet, fee_max: FEE_MAX };
-    let (mut exit_payer, mut purse) = (ExitPayer::default(), Purse::default());
+    let (mut exit_payer, mut wallet) = (ExitPayer::default(), Wallet::default());
     assert!(exit_payer.is_idle());
     exit_payer.set_unpaid(vec![unpaid(1, &[], false)]);
     assert!(exit_payer.is_idle(), "a settlement without exits");
     // A settlement that is not on the chain: the exit payer waits for it.
     exit_payer.set_unpaid(vec![unpaid(2, &exits[1..], false), unpaid(3, &exits, false)]);
     let mut sent = 0;
-    while exit_payer.step(simnet.rpc(), context, &mut purse).await.unwrap().is_some() {
-        assert_eq!(exit_payer.step(simnet.rpc(), context, &mut purse).await.unwrap(), None, "one at a time");
+    while exit_payer.step(simnet.rpc(), context, &mut wallet).await.unwrap().is_some() {
+        assert_eq!(exit_payer.step(simnet.rpc(), context, &mut wallet).await.unwrap(), None, "one at a time");
         sent += 1;
         simnet.mine(&[]).await.unwrap();
         simnet.mine(&[]).await.unwrap();
     }
     assert_eq!(sent, 1, "two coins of the vault, and three exits");
     let amounts = async |simnet: &Simnet, script: &ScriptPublicKey| -> Vec<u64> {
-        let coins = wallet::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap();
+        let coins = utxos::unspent(simnet.rpc(), script, Prefix::Simnet).await.unwrap();
         let mut amounts: Vec<u64> = coins.iter().map(|coin| coin.entry.amount).collect();
         amounts.sort_unstable();
         amounts

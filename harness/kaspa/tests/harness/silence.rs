@@ -9,8 +9,8 @@ use reprise_kaspa::covenant::{OwnNetwork, Proof, Rules};
 use reprise_kaspa::keep_alive::KeepAlive;
 use reprise_kaspa::l1::Payer;
 use reprise_kaspa::live::Options;
-use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::Settling;
+use reprise_kaspa::wallet::Wallet;
 use reprise_kaspa::{block_hash, claim};
 use reprise_kaspa_harness::probe::{Plan, Proving, Run};
 use reprise_kaspa_harness::scenario;
@@ -119,10 +119,10 @@ async fn a_lane_about_to_expire_is_kept_active_by_one_transaction() {
         rules: Rules::new(PinsDigest([1; 32]), &Proof::None(own)).unwrap(),
         key: key(SETTLER).unwrap(),
     };
-    let (mut keeper, mut purse) = (KeepAlive::new(simnet.lane.clone(), FINALITY_DEPTH), Purse::default());
+    let (mut keeper, mut wallet) = (KeepAlive::new(simnet.lane.clone(), FINALITY_DEPTH), Wallet::default());
     let (mut sent, mut blue) = (vec![], vec![]);
     for block in 0..3 * FINALITY_DEPTH {
-        if let Some(id) = keeper.step(simnet.rpc(), &settling, FEE_MAX, &mut purse).await.unwrap() {
+        if let Some(id) = keeper.step(simnet.rpc(), &settling, FEE_MAX, &mut wallet).await.unwrap() {
             sent.push(id);
             blue.push(block);
         }

@@ -101,7 +101,7 @@ async fn a_node_that_has_stopped_is_left_for_one_behind_the_same_address_that_go
 async fn a_connection_that_is_lost_stays_lost_and_one_that_nobody_has_is_closed() {
     let simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
     let proxy = Proxy::start(simnet.node.url()).await.unwrap();
-    let client = client::connect(&proxy.url(), Duration::from_secs(5)).await.unwrap();
+    let client = client::connect(&proxy.url()).await.unwrap();
     assert!(client.is_connected() && client.get_server_info().await.is_ok());
     proxy.cut();
     proxy.restore();
@@ -109,7 +109,7 @@ async fn a_connection_that_is_lost_stays_lost_and_one_that_nobody_has_is_closed(
     // What Kaspa's client makes by itself is closed.
     simnet::until("no connection is open", async || Ok(proxy.open() == 0)).await.unwrap();
     assert!(client.get_server_info().await.is_err());
-    let next = client::connect(&proxy.url(), Duration::from_secs(5)).await.unwrap();
+    let next = client::connect(&proxy.url()).await.unwrap();
     assert!(next.is_connected() && proxy.open() == 1 && !client.is_connected());
     drop(next);
     simnet::until("it is closed", async || Ok(proxy.open() == 0)).await.unwrap();

@@ -1,9 +1,9 @@
 //! The coins of the key that pays: told of, not listed again, and merged where they are many.
 
 use kaspa_addresses::Prefix;
-use reprise_kaspa::purse::Purse;
 use reprise_kaspa::settlement::COINS_MAX;
-use reprise_kaspa::wallet;
+use reprise_kaspa::utxos;
+use reprise_kaspa::wallet::Wallet;
 use reprise_kaspa_harness::rollup::{end, start};
 use reprise_kaspa_harness::simnet::{self, KASPA, Simnet, key};
 
@@ -17,23 +17,23 @@ const PAYMENTS: usize = 7;
 async fn coins_are_listed_once_and_what_comes_and_goes_is_heard() {
     let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
     let (settler, params) = (key(SETTLER).unwrap(), simnet.params.clone());
-    let mut purse = Purse::default();
-    let before = purse.coins(simnet.rpc(), &params, &settler, None).await.unwrap();
+    let mut wallet = Wallet::default();
+    let before = wallet.coins(simnet.rpc(), &params, &settler, None).await.unwrap();
     simnet.pay(SETTLER, &[KASPA, 7 * KASPA]).await.unwrap();
-    let heard = async |purse: &mut Purse, simnet: &Simnet| {
-        let coins = purse.coins(simnet.rpc(), &params, &settler, None).await.unwrap();
-        let mut listed = wallet::coins(simnet.rpc(), &params, &settler, Prefix::Simnet).await.unwrap();
+    let heard = async |wallet: &mut Wallet, simnet: &Simnet| {
+        let coins = wallet.coins(simnet.rpc(), &params, &settler, None).await.unwrap();
+        let mut listed = utxos::coins(simnet.rpc(), &params, &settler, Prefix::Simnet).await.unwrap();
         listed.sort_by_key(|coin| {
             (std::cmp::Reverse(coin.entry.amount), coin.outpoint.transaction_id, coin.outpoint.index)
         });
         (coins.len(), coins == listed)
     };
     simnet::until("what came is heard", async || {
-        Ok(heard(&mut Purse::default(), &simnet).await.0 == before.len() + 2)
+        Ok(heard(&mut Wallet::default(), &simnet).await.0 == before.len() + 2)
     })
     .await
     .unwrap();
-    while heard(&mut purse, &simnet).await != (before.len() + 2, true) {
+    while heard(&mut wallet, &simnet).await != (before.len() + 2, true) {
         tokio::task::yield_now().await;
     }
     // What a settlement spends goes, and its change comes.
@@ -42,13 +42,13 @@ async fn coins_are_listed_once_and_what_comes_and_goes_is_heard() {
     simnet.deposit().await.unwrap();
     simnet.settled(&run).await.unwrap();
     end(run).await.unwrap();
-    while !heard(&mut purse, &simnet).await.1 {
+    while !heard(&mut wallet, &simnet).await.1 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(purse.listings(), 1);
-    purse.forget();
-    assert!(heard(&mut purse, &simnet).await.1);
-    assert_eq!(purse.listings(), 2, "over another connection");
+    assert_eq!(wallet.listings(), 1);
+    wallet.forget();
+    assert!(heard(&mut wallet, &simnet).await.1);
+    assert_eq!(wallet.listings(), 2, "over another connection");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +60,7 @@ async fn many_small_coins_are_merged_while_nothing_is_to_be_settled_and_the_larg
     }
     let settler = key(SETTLER).unwrap();
     let coins = async |simnet: &Simnet| {
-        wallet::coins(simnet.rpc(), &simnet.params, &settler, Prefix::Simnet).await.unwrap()
+        utxos::coins(simnet.rpc(), &simnet.params, &settler, Prefix::Simnet).await.unwrap()
     };
     let value = async |simnet: &Simnet| coins(simnet).await.iter().map(|coin| coin.entry.amount).sum::<u64>();
     let (many, before) = (coins(&simnet).await.len(), value(&simnet).await);

@@ -10,7 +10,7 @@ use kaspa_consensus_core::tx::{
 };
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::opcodes::codes::OpTrue;
-use reprise_kaspa::{claim, wallet};
+use reprise_kaspa::{claim, utxos};
 use reprise_kaspa_harness::rollup::{end, start};
 use reprise_kaspa_harness::simnet::{self, KASPA, Simnet};
 use reprise_ledger::Action;
@@ -65,7 +65,7 @@ async fn more_exits_than_a_transaction_could_pay_are_paid_by_several_however_sma
     simnet.settled(&run).await.unwrap();
     let value = async |simnet: &Simnet, paid: bool| -> u64 {
         let script = if paid { simnet.alice.script() } else { vault.clone() };
-        let coins = wallet::unspent(simnet.rpc(), &script, Prefix::Simnet).await.unwrap();
+        let coins = utxos::unspent(simnet.rpc(), &script, Prefix::Simnet).await.unwrap();
         let exits =
             coins.iter().map(|coin| coin.entry.amount).filter(|amount| !paid || amounts.contains(amount));
         exits.sum()
@@ -106,7 +106,7 @@ async fn a_chain_that_the_node_refuses_to_tell_is_followed_settled_on_and_its_ex
     simnet::wait(&run, tip).await.unwrap();
     simnet.settled(&run).await.unwrap();
     let paid = async |simnet: &Simnet| {
-        let coins = wallet::unspent(simnet.rpc(), &simnet.alice.script(), Prefix::Simnet).await.unwrap();
+        let coins = utxos::unspent(simnet.rpc(), &simnet.alice.script(), Prefix::Simnet).await.unwrap();
         coins.iter().any(|coin| coin.entry.amount == AMOUNT_MIN)
     };
     while !paid(&simnet).await {

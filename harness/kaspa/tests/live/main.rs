@@ -1,6 +1,6 @@
 //! What a live L1 does to a node that runs for long, on real nodes: for each situation the node goes on by itself or waits
 //! with a reason of its health, recovers without a restart when the cause ends, and proves nothing twice. Run with
-//! `--ignored`; needs `kaspad`, and `two_nodes` the program `reprise` (in `PATH`, or named by REPRISE_PROGRAM).
+//! `--ignored`; needs `kaspad`, and `two_nodes` the program `reprise` (in `PATH`, or named by REPRISE_TEST_PROGRAM).
 //!
 //! | situation | file |
 //! |---|---|

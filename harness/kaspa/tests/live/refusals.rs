@@ -11,7 +11,7 @@ use crate::{POOR, SETTLER, gave, level};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "starts a node"]
-async fn an_empty_purse_is_waited_for_and_filled_it_pays() {
+async fn an_empty_wallet_is_waited_for_and_filled_it_pays() {
     let mut simnet = Simnet::founded(SETTLER, &[]).await.unwrap();
     let (rich, poor) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let run = start(simnet.plan(rich.path(), SETTLER, 1).unwrap()).await.unwrap();

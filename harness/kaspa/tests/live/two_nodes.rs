@@ -1,5 +1,5 @@
 //! Two nodes with one key settle one covenant, and one of them is killed. Two processes of the program `reprise`, found in
-//! `PATH` or named by REPRISE_PROGRAM.
+//! `PATH` or named by REPRISE_TEST_PROGRAM.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ impl Process {
         let key_file = home.join("key");
         std::fs::write(&key_file, format!("{SETTLER:02x}").repeat(32)).unwrap();
         let log = home.join(format!("{name}-{life}.log"));
-        let mut command = Command::new(std::env::var_os("REPRISE_PROGRAM").unwrap_or("reprise".into()));
+        let mut command = Command::new(std::env::var_os("REPRISE_TEST_PROGRAM").unwrap_or("reprise".into()));
         command.args(["run", "--backend", "mock", "--bundle-batches", "1"]);
         command.args(["--l1", &format!("kaspa:{}", simnet.node.url())]);
         command.args(["--covenant", &simnet.lane.covenant.to_hex()]).arg("--key-file").arg(&key_file);

@@ -1,8 +1,8 @@
-//! One line of `doctor`'s report.
+//! A finding: one line of what `doctor` reports.
 
 /// The verdict on one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Good.
     Ok,
     /// A run works, and somebody should look.
@@ -13,7 +13,7 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     /// One word.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -23,13 +23,14 @@ impl Verdict {
 }
 
 /// The finding about one thing.
-pub(crate) struct Checked {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
     /// The thing examined.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// The verdict.
-    pub(crate) verdict: Verdict,
+    pub verdict: Verdict,
     /// The finding, in words.
-    pub(crate) said: String,
-    /// What to do about it; empty where it is good.
-    pub(crate) advice: &'static str,
+    pub said: String,
+    /// What to do about it; empty where the verdict is [`Verdict::Ok`].
+    pub advice: &'static str,
 }

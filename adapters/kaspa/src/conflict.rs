@@ -14,7 +14,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// A transaction in a node's mempool that spends what another is to spend.
 #[derive(Debug, Clone)]
-pub(crate) struct Rival {
+pub(crate) struct Conflict {
     /// The transaction.
     pub(crate) id: Hash,
     /// What it spends.
@@ -25,7 +25,7 @@ pub(crate) struct Rival {
     pub(crate) since: Instant,
 }
 
-impl Rival {
+impl Conflict {
     /// Whether it may be in the next block: it has not waited for long.
     pub(crate) fn is_fresh(&self) -> bool {
         self.since.elapsed() < BUMP_AFTER
