@@ -3,6 +3,7 @@
 //! | module | noun |
 //! |---|---|
 //! | [`suite`] | what a backend keeps, whatever it proves with |
+//! | [`few_slots`] | a hash under which resources share slots |
 //! | [`fixture`] | a ledger executed block by block, and its results |
 //! | [`generated`] | generated blocks of a ledger, on which programs are compared with native execution |
 //!
@@ -11,6 +12,7 @@
 //! shipped recording, which the tests of every proof system compare theirs with.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+pub mod few_slots;
 pub mod fixture;
 pub mod generated;
 pub mod suite;

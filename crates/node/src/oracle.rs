@@ -106,8 +106,11 @@ impl Oracle {
             let processor = self.processor.as_ref();
             let context = processor::asks_context(processor, &read).then(|| block.metadata.context());
             let effects = processor::execute(processor, &read.message, &read.facts, &before, context);
-            for (id, value) in &effects.writes {
-                state = state.with(id, value.as_deref());
+            // As the programs write: each resource once, in the order in which they are declared.
+            for id in &declared {
+                if let Some((_, value)) = effects.writes.iter().rfind(|(written, _)| written == id) {
+                    state = state.with(id, value.as_deref());
+                }
             }
         }
         let root = state.root();

@@ -76,6 +76,10 @@ impl Devices {
     }
 
     /// Whether it failed so often in a row that it is suspended between trials.
+    pub(crate) fn is_suspended(&self, device: usize) -> bool {
+        self.is_suspect(&self.devices[device])
+    }
+
     fn is_suspect(&self, device: &Device) -> bool {
         self.breaker.failures > 0 && device.failed >= self.breaker.failures
     }

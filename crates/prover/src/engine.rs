@@ -127,6 +127,9 @@ pub struct Engine {
     /// The jobs by what they wait for.
     index: JobIndex,
     devices: Devices,
+    /// How many proofs were made, and how many failed on a device that keeps failing.
+    made: u64,
+    trials: u64,
     /// The statements that changed since the last change of the demand.
     changed: BTreeSet<StatementId>,
     wanted: HashSet<StatementId>,
@@ -162,6 +165,8 @@ impl Engine {
             admission: AdmissionQueue::default(),
             dependencies: Dependencies::default(),
             index: JobIndex::default(),
+            made: 0,
+            trials: 0,
             devices: Devices::new(
                 permits + usize::from(mutation::is(Mutation::OnePermitMore)),
                 policy.breaker,
@@ -233,7 +238,14 @@ impl Engine {
                 }
                 Phase::GivenUp => "failed".to_owned(),
             };
-            (phase, job.requesters.clone(), job.renewed.clone())
+            let earlier = self.jobs.values().filter(|other| other.trial < job.trial).count();
+            (
+                phase,
+                job.requesters.clone(),
+                job.renewed.clone(),
+                earlier,
+                job.trial > 0 && job.made_before < self.made,
+            )
         };
         let jobs: BTreeMap<_, _> = self.jobs.iter().map(|(id, job)| (*id, rank(job))).collect();
         let asked = |demanded: &DemandedOrder| (demanded.order.coordinate, demanded.requested);
@@ -331,7 +343,7 @@ impl Engine {
 
     /// When [`tick`](Self::tick) next has something to do; `None` where only another input can change anything.
     pub fn deadline(&self) -> Option<Duration> {
-        let waits = !self.stopping && !self.is_held_up() && self.index.ready().is_some();
+        let waits = !self.stopping && !self.is_held_up() && self.index.ready().next().is_some();
         let resumed = if waits { self.devices.resumes_at(self.now) } else { None };
         self.index.next_due().into_iter().chain(resumed).min()
     }
@@ -538,6 +550,8 @@ impl Engine {
                 }
             }
             Some(Phase::Queued) | None => {}
+            // It waits to be looked up again.
+            Some(Phase::Looking(delay)) if delay.again_at.is_some() => {}
             Some(_) => return,
         }
         self.failing.remove(id);
@@ -622,6 +636,7 @@ impl Engine {
         let faulty = self.devices.end(device, result.as_ref().err(), self.now);
         match result {
             Ok(receipt) => {
+                self.made += 1;
                 let (order, mut coordinates) = (job.order.clone(), job.requesters.clone());
                 let named = coordinates.len();
                 job.phase = Phase::Storing { receipt: receipt.clone(), named, delay: Delay::default() };
@@ -828,7 +843,8 @@ impl Engine {
         let (order, requesters) = (order.clone(), vec![order.coordinate]);
         let (not_before, renewed) = (Duration::ZERO, BTreeSet::new());
         let id = order.id;
-        let job = Job { order, phase, held_up: 0, not_before, requesters, renewed };
+        let (held_up, trial, made_before) = (0, 0, 0);
+        let job = Job { order, phase, held_up, not_before, requesters, trial, made_before, renewed };
         self.jobs.insert(id, job);
         self.refresh(id);
     }
@@ -838,8 +854,8 @@ impl Engine {
         let mut effects = vec![];
         while !self.stopping
             && !self.is_held_up()
-            && let Some(id) = self.index.ready()
             && let Some(device) = self.devices.free(self.now)
+            && let Some(id) = self.next_on(device)
         {
             if let Some(reason) = self.quarantined.get(&id).cloned() {
                 effects.extend(self.give_up(id, Failure::Quarantined { statement: id, reason }));
@@ -861,6 +877,15 @@ impl Engine {
             self.refresh(id);
         }
         effects
+    }
+
+    /// The most urgent job that can begin. A device that keeps failing tries them in turn: it is to show whether it works, and one of
+    /// them may be what makes every device fail.
+    fn next_on(&self, device: usize) -> Option<StatementId> {
+        if !self.devices.is_suspended(device) {
+            return self.index.ready().next();
+        }
+        self.index.ready().min_by_key(|id| self.jobs.get(id).map(|job| job.trial))
     }
 
     /// A proof that verified, in time or late, took so long.
@@ -976,7 +1001,17 @@ impl Engine {
     fn fail(&mut self, id: StatementId, failure: Failure, faulty: bool) -> Vec<Effect> {
         let Some(job) = self.jobs.get_mut(&id) else { return vec![] };
         let order = job.order.clone();
-        self.failed.entry(id).or_default().add(if faulty { Cost::Cheap } else { failure.cost() });
+        let cost = match faulty {
+            false => failure.cost(),
+            true => {
+                // While nothing else is proved either, it is the device.
+                self.trials += 1;
+                let (trial, made) = (mem::replace(&mut job.trial, self.trials), self.made);
+                let before = mem::replace(&mut job.made_before, made);
+                if trial > 0 && before < made { Cost::Cheap } else { Cost::None }
+            }
+        };
+        self.failed.entry(id).or_default().add(cost);
         match &failure {
             Failure::Cancelled { .. } => self.counts.cancelled += 1,
             Failure::Invalid(_) => self.counts.invalid += 1,

@@ -12,7 +12,8 @@
 //! | quarantined by an earlier process | none | given up |
 //!
 //! Transient failures, proofs that do not verify and attempts that hang count against their device too. A failure on a
-//! device that is [suspended](crate::devices) for that is the device's: it costs the statement only a cheap one.
+//! device that is [suspended](crate::devices) for that is the device's. It costs the statement nothing while nothing else is proved, and a
+//! cheap one where something was proved since its last such failure: it may be what makes every device fail.
 //!
 //! A statement that used up its [`Budget`] of cheap failures, expensive failures or interruptions is given up. Expensive
 //! failures and interruptions count over all processes of a data directory ([`Engine::recall`](crate::engine::Engine::recall)):

@@ -86,9 +86,9 @@ impl JobIndex {
         self.held_up > 0
     }
 
-    /// The most urgent job that can begin.
-    pub(crate) fn ready(&self) -> Option<StatementId> {
-        self.ready.first().map(|(_, id)| *id)
+    /// The jobs that can begin, the most urgent first.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = StatementId> {
+        self.ready.iter().map(|(_, id)| *id)
     }
 
     /// When the next job has something to do.

@@ -86,6 +86,10 @@ pub(crate) struct Job {
     pub(crate) not_before: Duration,
     /// The requesters, in order. The one receipt serves all.
     pub(crate) requesters: Vec<Coordinate>,
+    /// The last of its failures on a device that keeps failing, among those of all jobs; 0 where there is none.
+    pub(crate) trial: u64,
+    /// How many proofs had been made then.
+    pub(crate) made_before: u64,
     /// The assumptions that were stored since it began: a report that one of them is missing is outdated.
     pub(crate) renewed: BTreeSet<StatementId>,
 }

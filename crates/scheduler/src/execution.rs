@@ -29,6 +29,13 @@ use crate::tree::StateTree;
 /// The values one transaction wrote; `None` for what it deleted.
 pub type Writes = Vec<(ResourceId, Option<Vec<Cell>>)>;
 
+/// Writes as the programs make them: of each resource the last, in the order in which the transaction declares them. In a slot that
+/// several share, the order decides what its leaf is.
+fn as_declared(declared: &[ResourceId], writes: &Writes) -> Writes {
+    let last = |id: &ResourceId| writes.iter().rfind(|(written, _)| written == id).cloned();
+    declared.iter().filter_map(last).collect()
+}
+
 /// The result of executing a block.
 #[derive(Debug, Clone)]
 pub struct Execution {
@@ -153,19 +160,17 @@ impl Rules<'_> {
         let context = processor::asks_context(self.processor, read).then_some(context);
         let effects = processor::execute(self.processor, &read.message, &read.facts, &before, context);
         let journal = TransactionJournal::of(self.hasher, digest, &before, context, &effects);
-        (journal, effects.writes)
+        (journal, as_declared(declared, &effects.writes))
     }
 
     fn proved_by(&self, planned: &Planned<'_>, outcome: Outcome) -> ProvedBy {
         let Division { limits, apart } = &self.division;
-        // Whoever does not pay has nobody prove more than a batch does anyway.
-        let cost = match outcome {
-            Outcome::UNDERPAID => 0,
-            _ => processor::cost(self.processor, &planned.read.message),
-        };
+        let cost = || processor::cost(self.processor, &planned.read.message);
         match &planned.declared {
             Err(_) => ProvedBy::Disposal,
-            Ok(_) if apart.applies(cost, limits) => ProvedBy::Itself,
+            // Whoever does not pay has nobody prove more than a batch does anyway.
+            Ok(_) if outcome == Outcome::UNDERPAID => ProvedBy::Batch,
+            Ok(_) if apart.applies(cost(), limits) => ProvedBy::Itself,
             Ok(_) => ProvedBy::Batch,
         }
     }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use reprise_conformance::few_slots::FewSlots;
 use reprise_conformance::fixture::{Fixture, LaneProver, pins, transaction};
 use reprise_model::digest::{Digest, ProgramId, ResourceId};
 use reprise_model::hash::Blake3;
@@ -30,10 +31,14 @@ use reprise_scheduler::execution::Division;
 /// So many blocks are settled together.
 const SETTLED_TOGETHER: usize = 8;
 
+/// How many slots there are where they are few.
+const SLOTS: u32 = 16;
+
 /// Generated blocks to execute and to prove.
 ///
 /// Each block carries up to six transactions, drawn over the state that the ones before leave. Native execution (in parallel,
 /// divided into batches) is compared with a plain one, and every transaction, batch and aggregate with what the programs commit.
+/// All of it once more over few slots: whoever sends a message may choose ids that share one.
 ///
 /// ```
 /// use reprise_testing::Blocks;
@@ -47,8 +52,7 @@ pub struct Blocks<'w> {
     workload: &'w Workload,
     seed: u64,
     count: usize,
-    by: By<'w>,
-    hasher: Arc<dyn WorkloadHasher>,
+    provers: Vec<Prover<'w>>,
     lanes: Option<LaneProver>,
 }
 
@@ -63,7 +67,14 @@ pub struct Blocks<'w> {
 /// ```
 pub type Execute<'w> = Arc<dyn Fn(&Witness) -> Result<Digest, String> + 'w>;
 
-/// What blocks are compared with.
+/// What blocks are compared with, over a hash.
+#[derive(Clone)]
+struct Prover<'w> {
+    by: By<'w>,
+    hasher: Arc<dyn WorkloadHasher>,
+}
+
+/// What a prover makes.
 #[derive(Clone)]
 enum By<'w> {
     /// Proofs of everything.
@@ -143,6 +154,21 @@ pub enum Disagreement {
     NotDeterministic {
         /// The message, in hexadecimal.
         message: String,
+        /// The seed.
+        seed: u64,
+        /// The block.
+        block: usize,
+    },
+    /// A value of no cells was written.
+    #[error(
+        "the message {message} gives {resource} a value of no cells (seed {seed}, block {block}): no program of Miden could read it; \
+         delete the resource, or write a cell"
+    )]
+    EmptyValue {
+        /// The message, in hexadecimal.
+        message: String,
+        /// What has it.
+        resource: ResourceId,
         /// The seed.
         seed: u64,
         /// The block.
@@ -249,10 +275,13 @@ fn natively(executed: &[Executed]) -> String {
 impl<'w> Blocks<'w> {
     /// Two hundred blocks, proved by the mock: it runs the programs that a guest of RISC Zero runs.
     pub fn of(workload: &'w Workload) -> Self {
-        let hasher: Arc<dyn WorkloadHasher> = Arc::new(Blake3);
-        let config = MockConfig { workload: workload.name().into(), ..MockConfig::default() };
-        let backend = Arc::new(MockBackend::new(config, hasher.clone(), workload.processor()));
-        Self { workload, seed: 1, count: 200, by: By::Proofs(backend), hasher, lanes: None }
+        let mock = |hasher: Arc<dyn WorkloadHasher>| {
+            let config = MockConfig { workload: workload.name().into(), ..MockConfig::default() };
+            let backend = Arc::new(MockBackend::new(config, hasher.clone(), workload.processor()));
+            Prover { by: By::Proofs(backend), hasher }
+        };
+        let provers = vec![mock(Arc::new(Blake3)), mock(Arc::new(FewSlots(SLOTS)))];
+        Self { workload, seed: 1, count: 200, provers, lanes: None }
     }
 
     /// Blocks of another seed.
@@ -271,7 +300,7 @@ impl<'w> Blocks<'w> {
     /// [`on_lanes`](Self::on_lanes).
     #[must_use]
     pub fn proved_by(self, backend: Arc<dyn Backend>, hasher: Arc<dyn WorkloadHasher>) -> Self {
-        Self { by: By::Proofs(backend), hasher, ..self }
+        Self { provers: vec![Prover { by: By::Proofs(backend), hasher }], ..self }
     }
 
     /// Blocks whose programs are run and not proved, for a proof system whose proofs cost more than a test may take. Each transaction is
@@ -297,7 +326,7 @@ impl<'w> Blocks<'w> {
         hasher: Arc<dyn WorkloadHasher>,
         execute: Execute<'w>,
     ) -> Self {
-        Self { by: By::Executions(programs, execute), hasher, ..self }
+        Self { provers: vec![Prover { by: By::Executions(programs, execute), hasher }], ..self }
     }
 
     /// Blocks of an L1 with lane proofs, which programs over its own lane tip open.
@@ -311,13 +340,15 @@ impl<'w> Blocks<'w> {
         let workload = self.workload.name().into();
         let traffic = self.workload.traffic().ok_or(Disagreement::NoTraffic { workload })?;
         let mut agreed = Agreement::default();
-        // Both ways to prove a transaction, over the same blocks. Executions do both at once.
-        let ways: &[_] = match self.by {
-            By::Proofs(_) => &[ProveApart::Never, ProveApart::Always],
-            By::Executions(..) => &[ProveApart::Never],
-        };
-        for apart in ways.iter().copied() {
-            agreed = Compared::new(self, apart).all(traffic.as_ref())?;
+        for prover in &self.provers {
+            // Both ways to prove a transaction, over the same blocks. Executions do both at once.
+            let ways: &[_] = match prover.by {
+                By::Proofs(_) => &[ProveApart::Never, ProveApart::Always],
+                By::Executions(..) => &[ProveApart::Never],
+            };
+            for apart in ways.iter().copied() {
+                agreed = Compared::new(self, prover, apart).all(traffic.as_ref())?;
+            }
         }
         match agreed.outcomes.get(&Outcome::SUCCESS) {
             Some(_) => Ok(agreed),
@@ -346,6 +377,7 @@ type ProvedPart = (PartRef, Verified<Receipt>);
 /// One pass over the blocks.
 struct Compared<'b, 'w> {
     blocks: &'b Blocks<'w>,
+    prover: &'b Prover<'w>,
     processor: Arc<dyn Processor>,
     rollup: Rollup,
     fixture: Fixture,
@@ -358,17 +390,18 @@ struct Compared<'b, 'w> {
 }
 
 impl<'b, 'w> Compared<'b, 'w> {
-    fn new(blocks: &'b Blocks<'w>, apart: ProveApart) -> Self {
-        let (processor, programs) = (blocks.workload.processor(), blocks.by.programs());
-        let limits = match &blocks.by {
+    fn new(blocks: &'b Blocks<'w>, prover: &'b Prover<'w>, apart: ProveApart) -> Self {
+        let (processor, programs) = (blocks.workload.processor(), prover.by.programs());
+        let limits = match &prover.by {
             By::Proofs(backend) => backend.limits(),
             By::Executions(..) => Limits::NONE,
         };
         let limits = Limits { transactions: 3, ..limits };
         let division = Division { limits, apart };
-        let fixture = Fixture::of(processor.clone(), blocks.hasher.clone(), programs, blocks.lanes, division);
+        let fixture = Fixture::of(processor.clone(), prover.hasher.clone(), programs, blocks.lanes, division);
         Self {
             blocks,
+            prover,
             processor,
             rollup: pins(programs).rollup(),
             fixture,
@@ -412,8 +445,15 @@ impl<'b, 'w> Compared<'b, 'w> {
             let before: Vec<_> = declared.iter().map(|id| (*id, self.state.read(id))).collect();
             processor::execute(processor, &read.message, &read.facts, &before, given)
         };
-        if declares.0 != declares.1 || !declared.is_empty() && execute() != execute() {
+        let effects = (!declared.is_empty()).then(|| (execute(), execute()));
+        if declares.0 != declares.1 || effects.as_ref().is_some_and(|(once, again)| once != again) {
             return Err(Disagreement::NotDeterministic { message, seed, block });
+        }
+        let writes = effects.map(|(effects, _)| effects.writes).unwrap_or_default();
+        if let Some((resource, _)) =
+            writes.iter().find(|(_, value)| value.as_ref().is_some_and(Vec::is_empty))
+        {
+            return Err(Disagreement::EmptyValue { message, resource: *resource, seed, block });
         }
         let outcome = self.state.apply(processor, &self.rollup, context, transaction);
         if outcome == Outcome::PANICKED {
@@ -442,7 +482,7 @@ impl<'b, 'w> Compared<'b, 'w> {
             }
             last.extend(scheduled.journal.accesses.iter().map(|it| (it.resource, (it.after, transaction))));
         }
-        let hasher = self.blocks.hasher.as_ref();
+        let hasher = self.prover.hasher.as_ref();
         let other = |(resource, (after, _)): &(&ResourceId, &(Digest, &LaneTransaction))| {
             state::value(hasher, self.state.read(resource)) != *after
         };
@@ -470,7 +510,7 @@ impl<'b, 'w> Compared<'b, 'w> {
             accesses: scheduled.journal.accesses.clone(),
         };
         self.executed = accepted.iter().zip(&scheduled.transactions).map(executed).collect();
-        let backend = match &self.blocks.by {
+        let backend = match &self.prover.by {
             By::Proofs(backend) => backend.clone(),
             By::Executions(_, execute) => return self.executed(block, &scheduled, &execute.clone()),
         };
@@ -506,7 +546,7 @@ impl<'b, 'w> Compared<'b, 'w> {
         scheduled: &ScheduledBlock,
         execute: &Execute<'_>,
     ) -> Result<(), Disagreement> {
-        let (seed, hasher) = (self.blocks.seed, self.blocks.hasher.clone());
+        let (seed, hasher) = (self.blocks.seed, self.prover.hasher.clone());
         let mut compare = |witness: Witness, expected: Digest, executes: Range<usize>| {
             let kind = witness.kind();
             self.agreed.proofs[kind as usize] += 1;

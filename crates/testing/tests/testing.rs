@@ -126,6 +126,31 @@ fn a_workload_that_reads_something_else_than_its_arguments_is_found() {
     Worlds::of(&workload(remembers)).seeds(1..3).blocks(60).run().unwrap_err();
 }
 
+/// Leaves a list that may become empty.
+struct Lists;
+
+impl Processor for Lists {
+    fn declare(&self, _: &[u8], facts: &TransactionFacts) -> Option<Vec<ResourceId>> {
+        Some(vec![facts.authority])
+    }
+
+    fn execute(&self, message: &[u8], facts: &TransactionFacts, _: &ResourceView<'_>) -> TransactionEffects {
+        let list = message.iter().take_while(|byte| **byte > 40).map(|byte| [u32::from(*byte); 8]).collect();
+        TransactionEffects {
+            outcome: Outcome::SUCCESS,
+            writes: vec![(facts.authority, Some(list))],
+            exits: vec![],
+        }
+    }
+}
+
+#[test]
+fn a_value_of_no_cells_is_refused_because_no_program_of_miden_reads_it() {
+    let lists = Workload::new("lists", Lists).with_traffic(Bytes);
+    let refused = Blocks::of(&lists).run().unwrap_err();
+    assert!(matches!(refused, Disagreement::EmptyValue { .. }), "{refused}");
+}
+
 #[test]
 fn a_program_of_another_meaning_is_found_by_the_messages_that_it_executes_otherwise() {
     let meant = workload(sound);

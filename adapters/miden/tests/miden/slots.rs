@@ -1,5 +1,5 @@
-//! What a batch does to the lists in slots. The ledger never deletes, and nobody finds two ids in one slot, so the slots are
-//! made up, and what the ledger never says is proved by a program that says anything.
+//! What a batch does to the lists in slots. The ledger never deletes, and two ids in one slot take a search of 2^31.5 hashes, so the slots
+//! are made up, and what the ledger never says is proved by a program that says anything.
 
 use std::collections::HashMap;
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use reprise_conformance::few_slots::FewSlots;
 use reprise_conformance::fixture::{EXIT, Fixture, WHOLE, account, fund, list, pay, transaction};
 use reprise_ledger::{Action, Ledger};
-use reprise_model::cell::{self, Cell};
-use reprise_model::digest::Digest;
 use reprise_model::exit::AMOUNT_MIN;
-use reprise_model::hash::{Blake3, Domain, Hasher};
+use reprise_model::hash::Blake3;
 use reprise_model::journal::Outcome;
 use reprise_model::lane::WorkloadHasher;
 use reprise_model::limits::{Limits, ProveApart};
@@ -187,28 +186,6 @@ fn no_batch_opens_more_slots_than_as_many_simple_transactions_do_however_cheap_i
     }
 }
 
-/// BLAKE3, but for slots: every resource has the same.
-struct OneSlot;
-
-impl Hasher for OneSlot {
-    fn name(&self) -> &'static str {
-        "one slot"
-    }
-
-    fn hash(&self, domain: Domain, cells: &[Cell]) -> Digest {
-        match domain {
-            Domain::Slot => cell::to_digest(&[7; 8]),
-            _ => Blake3.hash(domain, cells),
-        }
-    }
-
-    fn merge(&self, left: &Digest, right: &Digest) -> Digest {
-        Blake3.merge(left, right)
-    }
-}
-
-impl WorkloadHasher for OneSlot {}
-
 #[test]
 fn squatting_a_slot_costs_its_victim_nothing() {
     let blocks = || {
@@ -231,7 +208,7 @@ fn squatting_a_slot_costs_its_victim_nothing() {
         proving.is_settled_as_if_whole(blocks());
         proving.fixture.listing()
     };
-    let (crowded, alone) = (listing(Arc::new(OneSlot)), listing(Arc::new(Blake3)));
+    let (crowded, alone) = (listing(Arc::new(FewSlots(1))), listing(Arc::new(Blake3)));
     assert_eq!(crowded, alone);
     assert_eq!(crowded.matches("outcome 0").count(), 6, "{crowded}");
 }

@@ -588,7 +588,7 @@ fn a_suspended_device_that_is_tried_at_any_time_breaks_nothing() {
     let second = Duration::from_secs(1);
     let breaker = Breaker { failures: 1, suspension: Backoff { first: second, max: second } };
     let policy = Policy { breaker, ..policy(1, 2) };
-    assert_eq!(World { policy, ..tower() }.explore(), 5769);
+    assert_eq!(World { policy, ..tower() }.explore(), 5788);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use reprise_node::health::{Health, Level, Reason};
 use reprise_node::pipeline::{Context, Executor, Message, Pipeline, RunError};
 use reprise_node::report::{Report, SecondsByKind};
 use reprise_node::wire::{self, Deployment};
+use reprise_planner::bundle::BundleRule;
 use reprise_planner::planner::Retention;
 use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::failure::Failure;
@@ -152,13 +153,13 @@ fn a_broken_device_beside_one_that_works_costs_a_few_attempts_and_is_named() {
 
 #[test]
 fn with_every_device_broken_for_a_while_the_run_waits_and_gives_nothing_up() {
-    // One device: it works again when the proofs that are tried have come to their turn.
-    let mock = MockConfig { broken_until: 9, ..MockConfig::default() };
+    // One device, which works again after more trials than a statement may fail.
+    let mock = MockConfig { broken_until: 60, ..MockConfig::default() };
     let home = Home { permits: 1, ..home(mock, |engine| engine) };
     let mut heard = Healths::default();
     let ended = home.try_run(dev::flip(), &never(), &mut heard).unwrap();
     assert_eq!(ended.violations, vec![]);
-    assert_eq!((ended.report.attempts_failed, &ended.report.health), (9, &Health::default()));
+    assert_eq!((ended.report.attempts_failed, &ended.report.health), (60, &Health::default()));
     let red = |health: &Health| health.reasons().iter().any(|reason| matches!(reason, Reason::Device { .. }));
     assert!(heard.0.iter().any(red), "{:?}", heard.0);
 }
@@ -539,7 +540,9 @@ fn a_full_disk_pauses_the_run_with_a_reason_and_it_goes_on_when_there_is_room() 
 
 #[test]
 fn a_panic_at_a_look_up_fails_that_look_up_and_the_run_goes_on() {
-    let home = home(MockConfig::default(), |engine| engine);
+    // What is looked up first is wanted to the end.
+    let rule = BundleRule { batches_max: 1, ..BundleRule::default() };
+    let home = Home { rule, ..home(MockConfig::default(), |engine| engine) };
     let (backend, store) = home.open();
     let store = Arc::new(FaultyStore::new(store));
     let node = home.try_wire_over(dev::flip(), &backend, store.clone()).unwrap();

@@ -1263,19 +1263,57 @@ fn a_device_that_fails_alone_uses_up_the_budget_of_no_statement() {
 }
 
 #[test]
-fn a_statement_that_makes_every_device_fail_is_given_up() {
-    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
-    let (mut engine, _) = wanting_under(suspending(1), std::slice::from_ref(&one));
-    for _ in 0..suspending(1).budget.cheap {
-        assert!(engine.failures().is_empty());
-        engine.proved(one.id, Err(transient(&one)));
-        engine.want(vec![one.clone()]);
+fn a_device_that_fails_for_a_whole_night_gives_no_statement_up() {
+    let all = batches(3);
+    let (mut engine, _) = wanting_under(suspending(1), &all);
+    for attempt in 1..=200 {
+        let proving = engine.proving().next().map(|order| order.id).unwrap();
+        engine.proved(proving, Err(transient(&all[0])));
+        engine.want(all.clone());
+        assert!(engine.failures().is_empty(), "attempt {attempt}");
         let resumed = engine.deadline();
         resumed.into_iter().for_each(|resumed| drop(engine.tick(resumed)));
     }
-    assert!(matches!(engine.failures(), [(id, _)] if *id == one.id));
-    assert!(engine.is_idle() && engine.satisfied());
-    assert_eq!(engine.deadline(), None);
+    assert!(all.iter().all(|order| engine.failed(&order.id).total() == 0), "nobody's fault but the device's");
+}
+
+#[test]
+fn a_statement_that_makes_every_device_fail_is_given_up_and_the_others_are_proved_meanwhile() {
+    let policy = suspending(1);
+    let all = batches(18);
+    let (mut engine, _) = wanting_under(policy, &all);
+    let mut proved = 0;
+    while engine.failures().is_empty() {
+        let Some(order) = engine.proving().next().cloned() else {
+            let resumed = engine.deadline().unwrap();
+            engine.tick(resumed);
+            continue;
+        };
+        let proving = order.id;
+        if proving == all[0].id {
+            engine.proved(proving, Err(transient(&order)));
+        } else {
+            engine.proved(proving, Ok(receipt(&order)));
+            engine.stored(proving, Ok(()));
+            proved += 1;
+        }
+        engine.want(all.clone());
+        let resumed = engine.deadline();
+        resumed.into_iter().for_each(|resumed| drop(engine.tick(resumed)));
+    }
+    assert!(matches!(engine.failures(), [(id, _)] if *id == all[0].id));
+    assert!(proved >= policy.budget.cheap, "a trial each: {proved}");
+}
+
+#[test]
+fn a_look_up_that_the_disk_fails_holds_nothing_up_once_nobody_wants_it() {
+    let one = order(1, 1, Position::Batch { first: 0 }, &[]);
+    let mut engine = DemandDriver::new(1, Policy::default());
+    engine.want(vec![one.clone()]);
+    engine.lookup_failed(one.id, unwritable().into());
+    assert!(engine.is_held_up());
+    engine.want(vec![]);
+    assert!(!engine.is_held_up() && engine.is_idle());
 }
 
 #[test]

@@ -226,3 +226,11 @@ fn a_transaction_on_which_the_workload_panics_has_no_effect_and_the_block_goes_o
     assert!(journal.accesses.iter().all(|access| access.before == access.after));
     assert_eq!(executing.root_after, StateTree::empty(Arc::new(Blake3)).root());
 }
+
+#[test]
+fn what_does_not_pay_is_never_proved_apart() {
+    let batch = told(|_| TransactionEffects::failure(Outcome::UNDERPAID), b"x").unwrap();
+    assert_eq!(batch.transactions[0].proved_by, ProvedBy::Batch);
+    let batch = told(|_| wrote(vec![]), b"x").unwrap();
+    assert_eq!(batch.transactions[0].proved_by, ProvedBy::Itself, "where everything else is");
+}

@@ -34,7 +34,8 @@
 //! | 5 issue | `amount` tokens for the account; the issuer alone may |
 //!
 //! A transaction that pays the deposit script credits its sender with the sompi, and does nothing else, whatever its message
-//! says: no coin is lost to a message that is malformed or fails.
+//! says: no coin is lost to a message that is malformed or fails. Whoever pays without an opening (by an ordinary wallet) credits the
+//! account of nobody, for which nobody can act: those coins are lost. So a deposit is made by a client that shows the opening.
 //!
 //! # Context
 //!

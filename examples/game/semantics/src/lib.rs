@@ -27,6 +27,8 @@
 //! | 3 resign | either player | the opponent wins |
 //! | 4 claim | who waits for a turn that takes longer than [`TURN`] | the sender wins |
 //!
+//! Whoever pays the deposit script has nothing of it: the game knows no coins, and the coins stay in the vault.
+//!
 //! # Context
 //!
 //! To open, move and claim needs the DAA score of the block, so these ask for its context; to resign does not.
