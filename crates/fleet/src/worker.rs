@@ -2,7 +2,7 @@
 //!
 //! One thread claims and says that it still works; one a device proves. What passes is waited for: without a database
 //! nothing is claimed and what runs goes on; a finished receipt is kept until it is shared and its completion is
-//! answered, whoever has the lease. Where what is shared is out of reach for as long as a lease, others are given what this
+//! answered, whoever has the lease. A database that refuses ends it only once nothing runs: no proof is lost to that. Where what is shared is out of reach for as long as a lease, others are given what this
 //! worker cannot load or share, and it claims nothing for a while. An attempt that proves for longer than proofs of its kind may
 //! counts as hung: its lease is given up, and another thread takes its device. What it proves after all is shared. At most
 //! [`HANGING_MAX`] threads a device hang so.
@@ -358,7 +358,9 @@ impl Claimer<'_> {
             // Before it looks: a lease that ran out while this machine stood still is kept, if nobody has taken it back.
             if self.agenda.beats(self.now()) {
                 self.give_up_hung()?;
-                self.beat()?;
+                if let Err(error) = self.beat() {
+                    self.refused(error)?;
+                }
             }
             if stopping.is_none() && self.agenda.looks(self.now()) && self.claim()? {
                 self.agenda.looked(self.now());
@@ -412,7 +414,9 @@ impl Claimer<'_> {
         let profile = self.bench.shared.backend().profile().id();
         let capacity = Capacity { kinds: kinds.clone(), profile, memory: *memory, devices: has.clone() };
         let sure_until = self.sure_until();
-        let claimed = match self.bench.queue.claim(name, &capacity, free.len()) {
+        let (now, agenda) = (self.now(), &mut self.agenda);
+        let reaps = |clock_ms| agenda.reaps(now, clock_ms);
+        let claimed = match self.bench.queue.claim_with(name, &capacity, free.len(), reaps) {
             Ok(Claims::Jobs(claimed)) => claimed,
             Ok(Claims::Resting(wait)) => {
                 self.hear(&Event::Resting(wait));
@@ -425,12 +429,10 @@ impl Claimer<'_> {
                 self.agenda.rest(self.now(), wait);
                 vec![]
             }
-            Err(error) if error.is_transient() => {
-                self.reached(Some(&error));
-                self.agenda.rest(self.now(), Duration::from_secs(1));
+            Err(error) => {
+                self.refused(error)?;
                 return Ok(false);
             }
-            Err(error) => return Err(error.into()),
         };
         self.reached(None);
         let mut free = free.into_iter();
@@ -472,17 +474,11 @@ impl Claimer<'_> {
         }
     }
 
-    fn beat(&mut self) -> Result<(), WorkerError> {
+    fn beat(&mut self) -> Result<(), JobsError> {
         let held: Vec<Lease> = self.running.values().map(|running| running.hold.lease()).collect();
         let sure_until = self.sure_until();
-        let beats = match self.said.beat(&self.bench.queue, &self.settings.name, &held) {
-            Ok(beats) => beats,
-            Err(error) if error.is_transient() => {
-                self.reached(Some(&error));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let beats = self.said.beat(&self.bench.queue, &self.settings.name, &held)?;
+        self.agenda.answered(self.now());
         self.reached(None);
         for (lease, beat) in held.iter().zip(beats) {
             let Some(running) = self.running.get(&lease.id) else { continue };
@@ -499,6 +495,17 @@ impl Claimer<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The jobs did not answer, or refuse. Where waiting does not help, that is the end, but not in the middle of a proof: nothing is
+    /// claimed until they answer, and what runs is finished and shared.
+    fn refused(&mut self, error: JobsError) -> Result<(), WorkerError> {
+        if !error.is_transient() && self.running.is_empty() {
+            return Err(error.into());
+        }
+        self.reached(Some(&error));
+        self.agenda.unanswered(self.now());
         Ok(())
     }
 
@@ -519,8 +526,11 @@ impl Claimer<'_> {
                 Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
             // Where that cannot be said, the lease runs out.
             let _ = self.bench.queue.fail(&running.hold.lease(), &failure);
-            if self.hanging.len() < HANGING_MAX * self.assign.len() {
-                self.assign[running.device] = self.threads.start()?;
+            // Where no thread can be started, others go on with what they run.
+            if self.hanging.len() < HANGING_MAX * self.assign.len()
+                && let Ok(started) = self.threads.start()
+            {
+                self.assign[running.device] = started;
                 self.hanging.insert(running.thread);
                 continue;
             }

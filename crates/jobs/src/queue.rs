@@ -103,7 +103,20 @@ impl Queue {
 
     /// Gives a worker the most urgent jobs that it can do, at most so many. Leases that ran out are given anew.
     pub fn claim(&self, worker: &WorkerName, capacity: &Capacity, most: usize) -> Result<Claims, JobsError> {
+        self.claim_with(worker, capacity, most, |_| true)
+    }
+
+    /// The same. `reaps` is told the time by which leases run out, and says whether those that did are given anew: after an outage
+    /// they ran out although their workers live.
+    pub fn claim_with(
+        &self,
+        worker: &WorkerName,
+        capacity: &Capacity,
+        most: usize,
+        reaps: impl FnOnce(u64) -> bool,
+    ) -> Result<Claims, JobsError> {
         let Standing { worker: known, held, now_ms } = self.table.standing(worker)?;
+        let reaps = reaps(now_ms);
         if let Some(known) = known {
             if known.evicted {
                 return Ok(Claims::Evicted);
@@ -115,7 +128,7 @@ impl Queue {
         let room = self.policy.held_max.saturating_sub(held);
         let most = most.min(room).min(self.policy.batch_max);
         let mut claimed = self.claim_queued(worker, capacity, most)?;
-        if claimed.len() < most {
+        if claimed.len() < most && reaps {
             match self.claim_lapsed(worker, capacity, most - claimed.len()) {
                 Ok(more) => claimed.extend(more),
                 Err(error) if claimed.is_empty() => return Err(error),
@@ -132,7 +145,7 @@ impl Queue {
         capacity: &Capacity,
         most: usize,
     ) -> Result<Vec<(Lease, Job)>, JobsError> {
-        if self.reap()? == 0 {
+        if self.reap_some(most)? == 0 {
             return Ok(vec![]);
         }
         self.claim_queued(worker, capacity, most)
@@ -170,8 +183,13 @@ impl Queue {
 
     /// Takes leases back that ran out; how many.
     pub fn reap(&self) -> Result<usize, JobsError> {
+        self.reap_some(self.policy.batch_max)
+    }
+
+    /// The same, at most so many: whoever lives takes no more from others than it can do.
+    fn reap_some(&self, most: usize) -> Result<usize, JobsError> {
         let mut reaped = 0;
-        self.table.change(Rows::Lapsed(&self.policy, self.policy.batch_max), &mut |now_ms, rows| {
+        self.table.change(Rows::Lapsed(&self.policy, most), &mut |now_ms, rows| {
             let mut lost: BTreeMap<WorkerName, u64> = BTreeMap::new();
             let mut changes = Changes::default();
             reaped = 0;

@@ -255,7 +255,8 @@ impl SimWorker {
         let age = self.age(around.now_ms);
         let sure_until = age + self.queue.policy().lease;
         let room = self.traits.devices - self.runs.len();
-        match self.queue.claim(&self.name, &self.capacity, room) {
+        let reaps = |clock_ms| self.agenda.reaps(age, clock_ms);
+        match self.queue.claim_with(&self.name, &self.capacity, room, reaps) {
             Ok(Claims::Jobs(claimed)) => {
                 self.agenda.looked(age);
                 for (lease, job) in claimed {
@@ -285,14 +286,17 @@ impl SimWorker {
                 self.agenda.rest(age, wait);
             }
             Ok(Claims::Evicted) => self.agenda.looked(age),
-            Err(_) => self.agenda.rest(age, Duration::from_secs(1)),
+            Err(_) => self.agenda.unanswered(age),
         }
     }
 
     fn beat(&mut self, now_ms: u64) {
         let sure_until = self.age(now_ms) + self.queue.policy().lease;
         let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.hold().lease()).collect();
-        let Ok(beats) = self.said.beat(&self.queue, &self.name, &held) else { return };
+        let Ok(beats) = self.said.beat(&self.queue, &self.name, &held) else {
+            return self.agenda.unanswered(self.age(now_ms));
+        };
+        self.agenda.answered(self.age(now_ms));
         for (run, beat) in self.runs.iter_mut().zip(beats) {
             match beat {
                 Beat::Kept => {

@@ -21,9 +21,9 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_model::transaction::{self, LaneTransaction, Price, TransactionFacts, TransactionRead};
 use reprise_model::witness::{TransactionWitness, Witness};
-use reprise_prover::backend::{Backend, Task};
+use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
-use reprise_prover::wrapped::Wrapped;
+use reprise_prover::wrapped::{Wrapped, Wrapper};
 
 /// Jobs that cannot be reached while they are told so.
 pub(crate) struct Line<T> {
@@ -166,6 +166,11 @@ impl Fleet {
         Self { policy, ..Self::new() }
     }
 
+    /// One with leases of this length.
+    pub(crate) fn with_lease(lease: Duration) -> Self {
+        Self { policy: Policy { lease, ..policy() }, ..Self::new() }
+    }
+
     /// One in which no worker rests.
     pub(crate) fn without_rests() -> Self {
         let policy = Policy { strikes_max: u32::MAX, ..policy() };
@@ -302,6 +307,29 @@ pub(crate) fn mock() -> Arc<MockBackend> {
 
 pub(crate) fn mock_with(config: MockConfig) -> Arc<MockBackend> {
     Arc::new(MockBackend::new(config, Arc::new(Blake3), Arc::new(Ledger)))
+}
+
+/// A backend whose proofs end when they are let.
+pub(crate) struct Gated {
+    inner: Arc<MockBackend>,
+    pub(crate) open: AtomicBool,
+}
+
+impl Gated {
+    pub(crate) fn new(inner: &Arc<MockBackend>) -> Arc<Wrapped<Self>> {
+        Arc::new(Wrapped(Self { inner: inner.clone(), open: AtomicBool::new(false) }))
+    }
+}
+
+impl Wrapper for Gated {
+    fn inner(&self) -> &dyn Backend {
+        self.inner.as_ref()
+    }
+
+    fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
+        until(|| self.open.load(Ordering::Relaxed) || control.is_cancelled());
+        self.inner.prove_under(task, control)
+    }
 }
 
 /// A task by number, which relies on nothing.
