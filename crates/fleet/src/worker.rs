@@ -27,7 +27,7 @@ use reprise_prover::workers::HANGING_MAX;
 
 use crate::agenda::Agenda;
 use crate::attempt::Prover;
-use crate::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
+use crate::claimed::{Claimed, Ended, Hold, Losses, Stage, Stepped, With};
 use crate::said::Said;
 use crate::shared::Shared;
 
@@ -191,6 +191,7 @@ struct Bench {
     queue: Queue,
     shared: Arc<Shared>,
     prover: Prover,
+    losses: Losses,
     hears: Arc<Hears>,
     /// The beginning of the worker's time.
     began: Instant,
@@ -206,7 +207,8 @@ impl Worker {
     /// Of a queue, with what is shared; its backend is the shared one's. `hears` is told what happens.
     pub fn new(settings: Settings, queue: Queue, shared: Arc<Shared>, hears: Arc<Hears>) -> Self {
         let prover = Prover { host: settings.name.to_string(), clock: reprise_jobs::memory::now_ms };
-        Self { settings, bench: Arc::new(Bench { queue, shared, prover, hears, began: Instant::now() }) }
+        let (losses, began) = (Losses::default(), Instant::now());
+        Self { settings, bench: Arc::new(Bench { queue, shared, prover, losses, hears, began }) }
     }
 
     /// Works until `stop` is set; then what runs is finished as far as there is time, and the rest is given back.
@@ -578,7 +580,7 @@ impl Claimer<'_> {
                 self.report.found += 1;
                 self.hear(&Event::Found(id));
             }
-            Ended::Failed(reason) => {
+            Ended::Failed(reason) | Ended::InputLost(reason) => {
                 self.report.failed += 1;
                 self.hear(&Event::Failed(id, reason));
             }
@@ -634,7 +636,7 @@ fn carry_out(
     bench: &Bench,
     (measured, out_of_reach): (&dyn Fn(Duration), &dyn Fn(String)),
 ) -> Ended {
-    let Bench { queue, shared, prover, hears, began } = bench;
+    let Bench { queue, shared, prover, losses, hears, began } = bench;
     let (id, kind) = (claimed.job().id, claimed.job().class.kind);
     let mut waits_for = None;
     loop {
@@ -644,7 +646,7 @@ fn carry_out(
             hears(&Event::Proving(id, kind));
             proving.set(Some(Instant::now()));
         }
-        let stepped = claimed.step(control, With { queue, shared, prover, now });
+        let stepped = claimed.step(control, With { queue, shared, prover, losses, now });
         if proves {
             proving.set(None);
             hears(&Event::ProofEnded(kind, began.elapsed() - now));

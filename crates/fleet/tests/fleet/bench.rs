@@ -236,26 +236,32 @@ impl Fleet {
     }
 
     pub(crate) fn worker_over(&self, backend: Arc<dyn Backend>, settings: Settings) -> Machine {
-        self.machine(backend, settings, |worker, stop| worker.run(stop))
+        self.machine(self.shared(backend), settings, |worker, stop| worker.run(stop))
+    }
+
+    /// One that looks for what is shared in a place where nothing is.
+    pub(crate) fn blind_worker(&self, name: &str) -> Machine {
+        let nowhere = Arc::new(Shared::new(Arc::new(MemoryObjects::default()), mock(), Bounds::default()));
+        self.machine(nowhere, settings(name), |worker, stop| worker.run(stop))
     }
 
     /// One in a process that has other work.
     pub(crate) fn lasting_worker(&self, backend: &Arc<MockBackend>, settings: Settings) -> Machine {
-        self.machine(backend.clone(), settings, |worker, stop| {
+        self.machine(self.shared(backend.clone()), settings, |worker, stop| {
             worker.run_lastingly(stop, Duration::from_millis(5))
         })
     }
 
     fn machine(
         &self,
-        backend: Arc<dyn Backend>,
+        shared: Arc<Shared>,
         settings: Settings,
         run: fn(&Worker, &Arc<AtomicBool>) -> Result<Report, WorkerError>,
     ) -> Machine {
         let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(vec![])));
         let hears = heard.clone();
         let hear = Arc::new(move |event: &Event| hears.lock().unwrap().push(event.clone()));
-        let worker = Worker::new(settings, self.queue(), self.shared(backend), hear);
+        let worker = Worker::new(settings, self.queue(), shared, hear);
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || run(&worker, &stopping));
         Machine { stop, heard, thread }
