@@ -242,15 +242,16 @@ impl Queue {
 
     /// The receipt of a lease's statement is in the shared store.
     pub fn complete(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let done = Said { tally: Tally { completed: 1, ..Tally::default() }, forgettable: true, told: true };
+        let tally = |_: &Job| Tally { completed: 1, ..Tally::default() };
+        let done = Said { tally, forgettable: true, told: true };
         self.asking.completions.ask(lease.clone(), |leases| self.say(leases, done, machine::complete))
     }
 
     /// A lease's statement could not be proved. That speaks against its worker, unless there was nothing to prove it from.
     pub fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Answer, JobsError> {
         let tally = match failure.input_lost {
-            true => Tally { released: 1, ..Tally::default() },
-            false => Tally { failed: 1, ..Tally::default() },
+            true => |_: &Job| Tally { released: 1, ..Tally::default() },
+            false => |_: &Job| Tally { failed: 1, ..Tally::default() },
         };
         let failed = Said { tally, forgettable: false, told: true };
         self.say_one(lease, failed, |row, lease, now_ms| {
@@ -260,22 +261,26 @@ impl Queue {
 
     /// Gives leases back, nothing having gone wrong.
     pub fn release(&self, leases: &[Lease]) -> Result<(), JobsError> {
-        let released =
-            Said { tally: Tally { released: 1, ..Tally::default() }, forgettable: false, told: true };
+        let tally = |_: &Job| Tally { released: 1, ..Tally::default() };
+        let released = Said { tally, forgettable: false, told: true };
         self.say(leases, released, machine::release).map(drop)
     }
 
     /// Whoever asked has verified the receipt of what this lease's worker completed.
     pub fn confirm(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let confirmed =
-            Said { tally: Tally { confirmed: 1, ..Tally::default() }, forgettable: true, told: false };
+        let tally = |_: &Job| Tally { confirmed: 1, ..Tally::default() };
+        let confirmed = Said { tally, forgettable: true, told: false };
         self.asking.confirmations.ask(lease.clone(), |leases| self.say(leases, confirmed, machine::confirm))
     }
 
-    /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one.
+    /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one. That speaks against it, unless
+    /// somebody has verified the receipt before.
     pub fn reject(&self, lease: &Lease, reason: &str) -> Result<Answer, JobsError> {
-        let rejected =
-            Said { tally: Tally { rejected: 1, ..Tally::default() }, forgettable: false, told: true };
+        let tally = |row: &Job| match row.state {
+            State::Done { confirmed: true } => Tally::default(),
+            _ => Tally { rejected: 1, ..Tally::default() },
+        };
+        let rejected = Said { tally, forgettable: false, told: true };
         self.say_one(lease, rejected, |row, lease, now_ms| {
             machine::reject(row, lease, reason, &self.policy, now_ms)
         })
@@ -304,11 +309,13 @@ impl Queue {
             let mut taken = BTreeSet::new();
             let mut workers: BTreeMap<WorkerName, Tally> = BTreeMap::new();
             let mut answer = |lease: &Lease| {
-                let answer = rows.get_mut(&lease.id).map_or(Answer::Stale, |row| said(row, lease, now_ms));
+                let Some(row) = rows.get_mut(&lease.id) else { return Answer::Stale };
+                let counted = (what.tally)(row);
+                let answer = said(row, lease, now_ms);
                 if answer == Answer::Taken {
                     taken.insert(lease.id);
                     let tally = workers.entry(lease.worker.clone()).or_default();
-                    *tally = tally.plus(what.tally);
+                    *tally = tally.plus(counted);
                 }
                 answer
             };
@@ -442,8 +449,8 @@ impl Queue {
 /// What is said about a lease.
 #[derive(Clone, Copy)]
 struct Said {
-    /// How it is counted for the lease's worker.
-    tally: Tally,
+    /// How it is counted for the lease's worker, by how the job stood before.
+    tally: fn(&Job) -> Tally,
     /// See [`Changes::forgettable`].
     forgettable: bool,
     /// See [`Changes::told`].
