@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use reprise_jobs::job::{Capacity, Device, Lease};
 use reprise_jobs::machine::{Beat, Failure};
 use reprise_jobs::queue::Claims;
@@ -224,11 +224,14 @@ impl Worker {
         let assign = (0..devices.max(1)).map(|_| threads.start()).collect::<Result<_, _>>()?;
         let (bench, ended) = (self.bench.clone(), Arc::new(AtomicBool::new(false)));
         let (until, stopped) = (ended.clone(), stop.clone());
+        let woken = Arc::new(AtomicBool::new(false));
+        let rung = woken.clone();
         let wake = move || {
             while !until.load(Ordering::Relaxed) && !stopped.load(Ordering::Relaxed) {
                 let turn = bench.queue.turn();
                 bench.queue.wait(turn, poll);
-                if tell.send(Mail::Woken).is_err() {
+                // However often it rings while nobody looks: one look is the answer.
+                if !rung.swap(true, Ordering::Relaxed) && tell.send(Mail::Woken).is_err() {
                     return;
                 }
             }
@@ -241,6 +244,7 @@ impl Worker {
             lasts,
             assign,
             mail,
+            woken,
             running: BTreeMap::new(),
             hanging: BTreeSet::new(),
             deserted: BTreeMap::new(),
@@ -317,6 +321,8 @@ struct Claimer<'w> {
     /// The thread of each device.
     assign: Vec<DeviceThread>,
     mail: Receiver<Mail>,
+    /// Whether a wake-up is among it.
+    woken: Arc<AtomicBool>,
     running: BTreeMap<StatementId, Running>,
     /// Threads that hang, and whose place another has taken.
     hanging: BTreeSet<u64>,
@@ -367,20 +373,32 @@ impl Claimer<'_> {
             if stopping.is_none() && self.agenda.looks(self.now()) && self.claim()? {
                 self.agenda.looked(self.now());
             }
-            match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
-                Ok(Mail::Ended(thread, id, ended)) => {
-                    self.ended(thread, id, ended);
-                    self.agenda.woken();
+            // All that there is: what several say is one reason to look.
+            let first = self.mail.recv_timeout(STOP_POLL.min(beat_every)).ok();
+            let others = self.mail.try_iter().take(self.mail.len());
+            for mail in first.into_iter().chain(others).collect::<Vec<_>>() {
+                self.read(mail);
+            }
+        }
+    }
+
+    fn read(&mut self, mail: Mail) {
+        match mail {
+            Mail::Ended(thread, id, ended) => {
+                self.ended(thread, id, ended);
+                self.agenda.woken();
+            }
+            Mail::Measured(kind, took) => self.timeouts.measure(kind, took),
+            Mail::OutOfReach(reason) => {
+                self.agenda.out_of_reach(self.now());
+                if !std::mem::replace(&mut self.waits_for_shared, true) {
+                    self.hear(&Event::Waiting(reason));
                 }
-                Ok(Mail::Measured(kind, took)) => self.timeouts.measure(kind, took),
-                Ok(Mail::OutOfReach(reason)) => {
-                    self.agenda.out_of_reach(self.now());
-                    if !std::mem::replace(&mut self.waits_for_shared, true) {
-                        self.hear(&Event::Waiting(reason));
-                    }
-                }
-                Ok(Mail::Woken) => self.agenda.woken(),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            Mail::Woken => {
+                // Before it looks: what rings from now on is heard.
+                self.woken.store(false, Ordering::Relaxed);
+                self.agenda.woken();
             }
         }
     }

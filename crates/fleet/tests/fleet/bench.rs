@@ -31,6 +31,17 @@ pub(crate) struct Line<T> {
     pub(crate) cut: Arc<AtomicBool>,
     /// Whether it answers, and refuses what it is asked.
     pub(crate) refused: Arc<AtomicBool>,
+    pub(crate) asked: Arc<Asked>,
+}
+
+/// How often jobs were asked for something.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// Claims that have begun, and whether they wait.
+    pub(crate) claims: AtomicU64,
+    pub(crate) claims_wait: AtomicBool,
+    /// How often somebody was about to wait for a change.
+    pub(crate) turns: AtomicU64,
 }
 
 impl<T> Line<T> {
@@ -58,6 +69,10 @@ impl<T> Line<T> {
 impl Table for Line<MemoryTable> {
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
         self.jobs()?;
+        if matches!(rows, Rows::Claimable(_)) {
+            self.asked.claims.fetch_add(1, Ordering::Relaxed);
+            until(|| !self.asked.claims_wait.load(Ordering::Relaxed));
+        }
         self.inner.change(rows, change)
     }
     fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
@@ -93,7 +108,9 @@ impl Table for Line<MemoryTable> {
         self.inner.delete_ended(horizon)
     }
     fn turn(&self) -> u64 {
-        self.inner.turn()
+        let turn = self.inner.turn();
+        self.asked.turns.fetch_add(1, Ordering::Relaxed);
+        turn
     }
     fn wait(&self, turn: u64, patience: Duration) {
         self.inner.wait(turn, patience);
@@ -132,6 +149,7 @@ pub(crate) struct Fleet {
     pub(crate) objects: MemoryObjects,
     pub(crate) jobs_cut: Arc<AtomicBool>,
     pub(crate) jobs_refused: Arc<AtomicBool>,
+    pub(crate) jobs_asked: Arc<Asked>,
     pub(crate) objects_cut: Arc<AtomicBool>,
     pub(crate) objects_refused: Arc<AtomicBool>,
     time: Arc<AtomicU64>,
@@ -154,10 +172,23 @@ impl Fleet {
         let (clock, jobs_cut) = (time.clone(), Arc::new(AtomicBool::new(false)));
         let inner = MemoryTable::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
         let jobs_refused = Arc::new(AtomicBool::new(false));
-        let table = Arc::new(Line { inner, cut: jobs_cut.clone(), refused: jobs_refused.clone() });
+        let jobs_asked: Arc<Asked> = Arc::default();
+        let (cut, refused, asked) = (jobs_cut.clone(), jobs_refused.clone(), jobs_asked.clone());
+        let table = Arc::new(Line { inner, cut, refused, asked });
         let (objects, objects_cut) = (MemoryObjects::default(), Arc::new(AtomicBool::new(false)));
         let objects_refused = Arc::default();
-        Self { table, objects, jobs_cut, jobs_refused, objects_cut, objects_refused, time, policy: policy() }
+        let policy = policy();
+        Self {
+            table,
+            objects,
+            jobs_cut,
+            jobs_refused,
+            jobs_asked,
+            objects_cut,
+            objects_refused,
+            time,
+            policy,
+        }
     }
 
     /// One in which a job that failed waits until time is let pass.
@@ -183,7 +214,7 @@ impl Fleet {
 
     pub(crate) fn shared(&self, backend: Arc<dyn Backend>) -> Arc<Shared> {
         let (inner, cut) = (self.objects.clone(), self.objects_cut.clone());
-        let objects = Line { inner, cut, refused: self.objects_refused.clone() };
+        let objects = Line { inner, cut, refused: self.objects_refused.clone(), asked: Arc::default() };
         Arc::new(Shared::new(Arc::new(objects), backend, Bounds::default()))
     }
 

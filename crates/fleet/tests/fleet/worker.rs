@@ -10,6 +10,7 @@ use reprise_fleet::shared::Fetched;
 use reprise_fleet::worker::{Event, Settings, WorkerError};
 use reprise_jobs::job::{Class, Offer, Priority, State, StateName};
 use reprise_jobs::table::Filter;
+use reprise_model::digest::Digest;
 use reprise_model::statement::{ClaimScheme, Kind};
 use reprise_prover::backend::{Backend, Control};
 use reprise_prover::mock::MockConfig;
@@ -262,6 +263,41 @@ fn after_an_outage_that_is_longer_than_a_lease_whoever_lives_keeps_what_it_prove
     assert_eq!(tally.lapsed, 0);
     busy.end();
     idle.end();
+}
+
+#[test]
+fn a_worker_that_is_woken_often_while_it_looks_looks_once_more() {
+    let (fleet, far) = (Fleet::new(), mock());
+    let gated = Gated::new(&far);
+    offer(&fleet, 0..1);
+    let settings = Settings { devices: 2, poll: Duration::from_secs(3600), ..settings("w") };
+    let machine = fleet.worker_over(gated.clone(), settings);
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    let turns = || fleet.jobs_asked.turns.load(Ordering::Relaxed);
+    until(|| turns() > 0);
+    let claims = || fleet.jobs_asked.claims.load(Ordering::Relaxed);
+    // An offer of what this machine cannot do wakes it.
+    let ring = |number: u8| {
+        let before = turns();
+        let class =
+            Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 9, device: None };
+        let (id, input) = (id(&task(number)), Digest::ZERO);
+        fleet.queue().offer(&[Offer { id, class, priority: Priority(0), input }]).unwrap();
+        until(|| turns() > before);
+    };
+    fleet.jobs_asked.claims_wait.store(true, Ordering::Relaxed);
+    let before = claims();
+    ring(1);
+    until(|| claims() > before);
+    (2..102).for_each(ring);
+    // What the device says comes after all of that.
+    gated.open.store(true, Ordering::Relaxed);
+    until(|| in_state(&fleet, StateName::Done) == 1);
+    fleet.jobs_asked.claims_wait.store(false, Ordering::Relaxed);
+    machine.until(|event| matches!(event, Event::Proved(..)));
+    let looked = claims() - before;
+    assert!(looked <= 4, "{looked} times");
+    machine.end();
 }
 
 #[test]
