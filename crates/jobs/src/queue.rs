@@ -16,6 +16,9 @@ use crate::table::{Changes, Figure, Filter, Horizon, JobsError, Rows, Sought, St
 use crate::together::Together;
 use crate::worker::{Tally, Worker, WorkerName};
 
+/// How many ended jobs are deleted by one request, at most: it locks them.
+pub const DELETED_AT_ONCE: usize = 1000;
+
 /// What a worker may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claims {
@@ -428,10 +431,11 @@ impl Queue {
         self.table.figures()
     }
 
-    /// Deletes the jobs that ended long ago. Returns how many.
+    /// Deletes jobs that ended long ago, [so many](DELETED_AT_ONCE) at most. Returns how many.
     pub fn delete_ended(&self) -> Result<u64, JobsError> {
         let Policy { retention, retention_max, .. } = self.policy;
-        self.table.delete_ended(&Horizon { ended: retention, undecided: retention_max, limit: 1000 })
+        let limit = DELETED_AT_ONCE;
+        self.table.delete_ended(&Horizon { ended: retention, undecided: retention_max, limit })
     }
 
     /// What to ask before looking for something, and to give to [`wait`](Self::wait) where nothing was found: so nothing
