@@ -623,6 +623,10 @@ impl ReceiptStore for CheckedStore {
         self.store.prune_floor(pins)
     }
 
+    fn announce(&self, pins: &PinsDigest, floor: Floor) {
+        self.store.announce(pins, floor);
+    }
+
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
         self.store.describe(profile)
     }

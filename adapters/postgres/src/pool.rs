@@ -2,6 +2,9 @@
 //!
 //! A connection is driven by the thread that asks over it, and by no other: between threads that wait for each other a question of a
 //! tenth of a millisecond would take several.
+//!
+//! Who asks waits for so long, and then gives the connection up; the server, which may not notice that, is told with each transaction
+//! to wait for no longer either.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,17 +13,20 @@ use reprise_jobs::JobsError;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use crate::address::Address;
 
-/// How long a request may take before its connection is given up.
+/// How long a request may take before its connection is given up, where nobody says otherwise.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Connections to one database.
 pub(crate) struct Pool {
     address: Address,
     most: usize,
+    /// How long a request may take.
+    pub(crate) patience: Duration,
     connections: Mutex<Connections>,
     given_back: Condvar,
 }
@@ -58,8 +64,8 @@ impl Drop for Driver {
 
 impl Connection {
     /// Whether it has ended, as far as the system knows by now.
-    fn has_ended(&self) -> bool {
-        let looked = self.driver.drive(ANSWER_WITHIN, async {
+    fn has_ended(&self, patience: Duration) -> bool {
+        let looked = self.driver.drive(patience, async {
             // What has arrived is looked for the first time, and read the second.
             yield_now().await;
             yield_now().await;
@@ -80,7 +86,20 @@ impl Drop for Permit<'_> {
 
 impl Pool {
     pub(crate) fn new(address: Address, most: usize) -> Self {
-        Self { address, most: most.max(1), connections: Mutex::default(), given_back: Condvar::new() }
+        let (connections, given_back) = (Mutex::default(), Condvar::new());
+        Self { address, most: most.max(1), patience: ANSWER_WITHIN, connections, given_back }
+    }
+
+    /// What begins a transaction: in it the server waits neither for a lock nor for us for longer than we wait for it. Otherwise what
+    /// we gave up would go on there, and keep a connection and its locks. Of the transaction, so that a pooler may stand between.
+    pub(crate) fn begin(&self) -> String {
+        let patience_ms = self.patience.as_millis().max(2);
+        format!(
+            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {patience_ms}; \
+             SET LOCAL idle_in_transaction_session_timeout = {patience_ms}",
+            // Less, so that we hear of it.
+            patience_ms / 2
+        )
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -96,13 +115,20 @@ impl Pool {
         &self,
         what: impl AsyncFnOnce(&Client) -> Result<R, Asking>,
     ) -> Result<R, JobsError> {
-        let until = Instant::now() + ANSWER_WITHIN;
+        let until = Instant::now() + self.patience;
         let left = || until.saturating_duration_since(Instant::now());
         let _permit = self.permit(left()).ok_or_else(|| self.late())?;
         let connection = self.take(left())?;
         let whole = async {
             let asked = what(&connection.client).await;
-            let is_clean = asked.is_ok() || connection.client.batch_execute("ROLLBACK").await.is_ok();
+            let is_clean = match &asked {
+                Ok(_) => true,
+                // It is not the primary, or not any more: another connection may lead to that.
+                Err(Asking::Failed(error)) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
+                    false
+                }
+                Err(_) => connection.client.batch_execute("ROLLBACK").await.is_ok(),
+            };
             (asked.map_err(|error| self.tell(error)), is_clean)
         };
         let (asked, is_clean) = connection.driver.drive(left(), whole).ok_or_else(|| self.late())?;
@@ -127,7 +153,7 @@ impl Pool {
     fn take(&self, patience: Duration) -> Result<Connection, JobsError> {
         let idle = || self.connections().idle.pop();
         while let Some(connection) = idle() {
-            if !connection.has_ended() {
+            if !connection.has_ended(patience) {
                 return Ok(connection);
             }
         }
@@ -153,7 +179,7 @@ impl Pool {
     }
 
     fn late(&self) -> JobsError {
-        let reason = format!("no answer within {} s", ANSWER_WITHIN.as_secs());
+        let reason = format!("no answer within {:?}", self.patience);
         JobsError::Unreachable { at: self.address.shown.clone(), reason }
     }
 
@@ -193,8 +219,10 @@ impl From<JobsError> for Asking {
     }
 }
 
-/// Classes of SQLSTATE that pass: connection, transaction rollback, resources, operator, system.
-const PASSING: [&str; 5] = ["08", "40", "53", "57", "58"];
+/// What SQLSTATEs that pass begin with: the classes of connections, rolled back transactions, resources, operators and the system;
+/// and a server that is read-only, as while another takes its place or a disk is full, a transaction that waited for too long for us
+/// (25P03) or took too long (25P04), and a lock that was waited for too long.
+const PASSING: [&str; 9] = ["08", "40", "53", "57", "58", "25006", "25P03", "25P04", "55P03"];
 
 fn is_transient(error: &Error) -> bool {
     match error.code() {

@@ -260,19 +260,23 @@ pub(crate) async fn add(client: &Client, workers: &[(WorkerName, Tally)], now_ms
     let now_ms = signed(now_ms);
     let mut parameters: Vec<Parameter<'_>> = vec![(&now_ms, Type::INT8), (&names, Type::TEXT_ARRAY)];
     parameters.extend(counts.iter().map(|count| -> Parameter<'_> { (count, Type::INT8_ARRAY) }));
+    // A worker's role may have written the largest number there is: that is as much as is counted.
+    let more = |count: &str| format!("least(w.{count}::numeric + EXCLUDED.{count}, {})::bigint", i64::MAX);
+    let counted = ["claimed", "completed", "confirmed", "rejected", "failed", "lapsed", "released"];
+    let counted = counted.map(|count| format!("{count} = {}", more(count))).join(", ");
     // In the order in which they are given, which is that of their locks.
-    let statement = "INSERT INTO reprise_workers AS w (name, claimed, completed, confirmed, rejected, failed, lapsed, \
+    let statement = format!(
+        "INSERT INTO reprise_workers AS w (name, claimed, completed, confirmed, rejected, failed, lapsed, \
          released, strikes, struck_ms, seen_ms) \
          SELECT new.*, CASE WHEN new.strikes > 0 THEN $1 ELSE 0 END, $1 \
          FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10) \
          AS new (name, claimed, completed, confirmed, rejected, failed, lapsed, released, strikes) \
-         ON CONFLICT (name) DO UPDATE SET claimed = w.claimed + EXCLUDED.claimed, \
-         completed = w.completed + EXCLUDED.completed, confirmed = w.confirmed + EXCLUDED.confirmed, \
-         rejected = w.rejected + EXCLUDED.rejected, failed = w.failed + EXCLUDED.failed, \
-         lapsed = w.lapsed + EXCLUDED.lapsed, released = w.released + EXCLUDED.released, \
-         strikes = CASE WHEN EXCLUDED.confirmed > 0 THEN 0 ELSE w.strikes END + EXCLUDED.strikes, \
+         ON CONFLICT (name) DO UPDATE SET {counted}, \
+         strikes = CASE WHEN EXCLUDED.confirmed > 0 THEN EXCLUDED.strikes ELSE {strikes} END, \
          struck_ms = CASE WHEN EXCLUDED.strikes > 0 THEN $1 ELSE w.struck_ms END, \
-         seen_ms = greatest(w.seen_ms, $1)";
-    client.execute_typed(statement, &parameters).await?;
+         seen_ms = greatest(w.seen_ms, $1)",
+        strikes = more("strikes")
+    );
+    client.execute_typed(&statement, &parameters).await?;
     Ok(())
 }

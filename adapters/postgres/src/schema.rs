@@ -60,13 +60,13 @@ ALTER TABLE reprise_jobs ADD COLUMN device text CHECK (length(device) BETWEEN 1 
 /// The lock of whoever changes the layout; of the transaction, so that a pooler may stand between.
 const LOCK: i64 = 0x7265_7072_6973_6501;
 
-/// Brings the tables to the newest layout. Whoever may not change it can use one that is there.
-pub(crate) async fn prepare(client: &Client, at: &str) -> Result<(), Asking> {
+/// Brings the tables to the newest layout, in a transaction that begins so. Whoever may not change it can use one that is there.
+pub(crate) async fn prepare(client: &Client, begin: &str, at: &str) -> Result<(), Asking> {
     let known = LAYOUTS.len() as i64;
+    client.batch_execute(begin).await?;
     if found(client).await? == Some(known) {
-        return Ok(());
+        return Ok(client.batch_execute("COMMIT").await?);
     }
-    client.batch_execute("BEGIN").await?;
     client.batch_execute(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
     let found = found(client).await?;
     if found.is_none() {

@@ -169,15 +169,18 @@ impl Scratch {
         self.dir.path()
     }
 
+    /// What has a statement answered.
+    pub fn psql(&self, database: &str, statement: &str) -> Command {
+        let mut psql = self.program("psql");
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "reprise", "-d", database, "-h"])
+            .arg(self.dir.path())
+            .args(["-c", statement]);
+        psql
+    }
+
     /// What a statement answers, as text, a line a row.
     pub fn sql(&self, database: &str, statement: &str) -> String {
-        let said = self
-            .program("psql")
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "reprise", "-d", database, "-h"])
-            .arg(self.dir.path())
-            .args(["-c", statement])
-            .output()
-            .unwrap();
+        let said = self.psql(database, statement).output().unwrap();
         assert!(said.status.success(), "{statement}: {}", String::from_utf8_lossy(&said.stderr));
         String::from_utf8_lossy(&said.stdout).trim().to_owned()
     }

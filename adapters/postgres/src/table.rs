@@ -35,6 +35,9 @@ const SAID_MAX: usize = 1024;
 /// How long the first who waits lets the listening begin.
 const LISTENING_WITHIN: Duration = Duration::from_secs(6);
 
+/// The class of SQLSTATEs of what is not there, or may not be used.
+const UNDEFINED: &str = "42";
+
 /// The end of the transaction of these changes.
 ///
 /// One that is forgettable is not waited for until it is durable. It is within three times `wal_writer_delay`, which is 200 ms, and
@@ -104,13 +107,41 @@ impl PostgresTable {
         self
     }
 
+    /// The same, with this patience: so long an answer is waited for, here and by the server.
+    #[must_use]
+    pub fn answering_within(mut self, patience: Duration) -> Self {
+        self.pool.patience = patience;
+        self
+    }
+
     fn ask<R>(&self, what: impl AsyncFnOnce(&Client) -> Result<R, Asking>) -> Result<R, JobsError> {
         self.pool.ask(async |client| {
             if !self.prepared.load(Ordering::Relaxed) {
-                schema::prepare(client, self.at()).await?;
+                schema::prepare(client, &self.pool.begin(), self.at()).await?;
                 self.prepared.store(true, Ordering::Relaxed);
             }
-            what(client).await
+            let asked = what(client).await;
+            if let Err(Asking::Failed(error)) = &asked
+                && error.code().is_some_and(|code| code.code().starts_with(UNDEFINED))
+            {
+                // The tables may be gone, with the database that they were in.
+                self.prepared.store(false, Ordering::Relaxed);
+            }
+            asked
+        })
+    }
+
+    /// Begins a transaction.
+    async fn begin(&self, client: &Client) -> Result<(), Asking> {
+        Ok(client.batch_execute(&self.pool.begin()).await?)
+    }
+
+    /// Asks in a transaction, one way there and back: `what` asks all that it asks before it waits for an answer.
+    fn ask_at_once<R>(&self, what: impl AsyncFnOnce(&Client) -> Result<R, Asking>) -> Result<R, JobsError> {
+        self.ask(async |client| {
+            let commit = async { Ok::<(), Asking>(client.batch_execute("COMMIT").await?) };
+            let ((), asked, ()) = try_join3(self.begin(client), what(client), commit).await?;
+            Ok(asked)
         })
     }
 
@@ -280,10 +311,9 @@ impl Table for PostgresTable {
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
         let (given_ms, mut told) = (self.given_ms(), false);
         self.ask(async |client| {
-            let begin = async { Ok::<(), Asking>(client.batch_execute("BEGIN").await?) };
             // One way there and back: the driver sends them together, in this order.
             let ((), found, now_ms) =
-                try_join3(begin, select(client, rows, given_ms), now(client, given_ms)).await?;
+                try_join3(self.begin(client), select(client, rows, given_ms), now(client, given_ms)).await?;
             let found = match asked_for(rows) {
                 Some(most) => {
                     let select = async |most| select(client, widened(rows, most), given_ms).await;
@@ -320,7 +350,7 @@ impl Table for PostgresTable {
 
     fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
         let ids: Vec<&[u8]> = ids.iter().map(|id| id.0.as_slice()).collect();
-        let found = self.ask(async |client| {
+        let found = self.ask_at_once(async |client| {
             let statement = format!("SELECT {JOB} FROM reprise_jobs WHERE id = ANY($1) ORDER BY id");
             Ok(client.query_typed(&statement, &[(&ids, Type::BYTEA_ARRAY)]).await?)
         })?;
@@ -359,7 +389,10 @@ impl Table for PostgresTable {
                 ];
                 Ok(client.query_typed(&statement, &parameters).await?)
             };
-            self.most_readable(limit, &select(limit).await?, select).await
+            let ((), found) = try_join(self.begin(client), select(limit)).await?;
+            let found = self.most_readable(limit, &found, select).await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(found)
         })?;
         match found.damaged.into_iter().next() {
             Some(error) if found.jobs.is_empty() && !filter.prefix.is_empty() => Err(error),
@@ -370,7 +403,7 @@ impl Table for PostgresTable {
     fn standing(&self, name: &WorkerName) -> Result<Standing, JobsError> {
         let (given_ms, at) = (self.given_ms(), self.at());
         let name = name.as_str();
-        self.ask(async |client| {
+        self.ask_at_once(async |client| {
             let of_worker = async {
                 let statement = format!("SELECT {WORKER} FROM reprise_workers WHERE name = $1");
                 Ok::<_, Asking>(client.query_typed(&statement, &[(&name, Type::TEXT)]).await?)
@@ -387,7 +420,7 @@ impl Table for PostgresTable {
     }
 
     fn workers(&self) -> Result<Vec<Worker>, JobsError> {
-        let found = self.ask(async |client| {
+        let found = self.ask_at_once(async |client| {
             let statement = format!("SELECT {WORKER} FROM reprise_workers ORDER BY name COLLATE \"C\"");
             Ok(client.query_typed(&statement, &[]).await?)
         })?;
@@ -397,7 +430,7 @@ impl Table for PostgresTable {
 
     fn evict(&self, name: &WorkerName, evicted: bool) -> Result<(), JobsError> {
         let (given_ms, name) = (self.given_ms(), name.as_str());
-        self.ask(async |client| {
+        self.ask_at_once(async |client| {
             let statement = format!(
                 "INSERT INTO reprise_workers AS w (name, evicted, seen_ms) VALUES ($2, $3, {now}) \
                  ON CONFLICT (name) DO UPDATE SET evicted = $3, seen_ms = greatest(w.seen_ms, {now})",
@@ -412,12 +445,12 @@ impl Table for PostgresTable {
 
     fn now_ms(&self) -> Result<u64, JobsError> {
         let given_ms = self.given_ms();
-        self.ask(async |client| now(client, given_ms).await)
+        self.ask_at_once(async |client| now(client, given_ms).await)
     }
 
     fn figures(&self) -> Result<Vec<Figure>, JobsError> {
         let (given_ms, at) = (self.given_ms(), self.at());
-        self.ask(async |client| {
+        self.ask_at_once(async |client| {
             let statement = format!(
                 "SELECT kind, profile, memory, state, count(*), greatest({} - min(offered_ms), 0), avg(took_ms)::bigint, \
                  device FROM reprise_jobs GROUP BY kind, profile, memory, device, state \
@@ -453,7 +486,7 @@ impl Table for PostgresTable {
         let given_ms = self.given_ms();
         let (ended, undecided) = (age(horizon.ended), age(horizon.undecided));
         let limit = i64::try_from(horizon.limit).unwrap_or(i64::MAX);
-        self.ask(async |client| {
+        self.ask_at_once(async |client| {
             let now = rows::now(1);
             let jobs = format!(
                 "DELETE FROM reprise_jobs WHERE id IN (SELECT id FROM reprise_jobs WHERE state >= 2 AND \

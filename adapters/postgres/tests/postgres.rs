@@ -246,6 +246,15 @@ fn no_row_that_a_worker_may_write_keeps_others_from_work_or_from_being_shown() {
     assert_eq!(claim(&queue, "a", 1).len(), 1);
     let workers: Vec<_> = queue.workers().unwrap().into_iter().map(|known| known.name).collect();
     assert_eq!(workers, [worker("a")]);
+    // The largest numbers that there are.
+    let counts = ["claimed", "completed", "confirmed", "rejected", "failed", "lapsed", "released", "strikes"];
+    let largest = counts.map(|count| format!("{count} = 9223372036854775807")).join(", ");
+    server.sql(&name, &format!("UPDATE reprise_workers SET {largest}"));
+    server.sql(&name, "UPDATE reprise_jobs SET at_ms = 1 WHERE state = 1");
+    assert_eq!(queue.reap().unwrap(), 2, "leases are taken back");
+    assert_eq!(claim(&queue, "b", 2).len(), 2);
+    let lapsed = queue.standing(&worker("a")).unwrap().worker.unwrap().tally.lapsed;
+    assert_eq!(lapsed, i64::MAX as u64, "and no more is counted");
     server.sql(&name, &format!("UPDATE reprise_jobs SET kind = 77 WHERE {}", row(1)));
     assert_eq!(queue.figures().unwrap().iter().map(|figure| figure.jobs).sum::<u64>(), 1);
 }
@@ -417,6 +426,88 @@ fn a_server_that_crashes_again_and_again_loses_no_job_and_gives_no_token_out_twi
     assert_eq!(tokens(&given).len(), given.len(), "no token is given twice");
     assert_eq!(tokens(&taken).len(), taken.len(), "and none is taken twice");
     assert!(node.list(&Filter::default()).unwrap().iter().all(|job| matches!(job.state, State::Done { .. })));
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn a_database_that_is_read_only_for_a_while_is_waited_for_and_then_written_to() {
+    let server = shared();
+    let (url, name) = database(&server);
+    let queue = queue(&url);
+    queue.offer(&[offer(1)]).unwrap();
+    server.sql("postgres", &format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
+    let ends =
+        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
+    server.sql("postgres", &ends);
+    for _ in 0..3 {
+        let refused = queue.offer(&[offer(2)]).unwrap_err();
+        assert!(refused.is_transient(), "{refused}");
+        assert_eq!(queue.find(&[statement(1)]).unwrap().len(), 1, "it is read all the while");
+    }
+    // Connections that are there stay read-only.
+    server.sql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only"));
+    queue.offer(&[offer(2)]).or_else(|_| queue.offer(&[offer(2)])).unwrap();
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn what_is_given_up_here_is_given_up_by_the_server_too() {
+    let server = shared();
+    let (url, name) = database(&server);
+    let table = PostgresTable::connect(&url).unwrap().answering_within(Duration::from_millis(400));
+    let queue = Queue::new(Arc::new(table), policy());
+    queue.offer(&[offer(1)]).unwrap();
+    // Somebody holds a lock all the while.
+    let mut holder =
+        server.psql(&name, "BEGIN; LOCK TABLE reprise_jobs; SELECT pg_sleep(600)").spawn().unwrap();
+    let holds = format!(
+        "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' AND relation::regclass::text = \
+         'reprise_jobs' AND database = (SELECT oid FROM pg_database WHERE datname = '{name}')"
+    );
+    while server.sql(&name, &holds) == "0" {}
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let queue = &queue;
+            scope.spawn(move || {
+                let refused = match number % 4 {
+                    0 => queue.find(&[statement(1)]).map(drop),
+                    1 => queue.figures().map(drop),
+                    2 => queue.standing(&worker("a")).map(drop),
+                    _ => queue.cancel(&[statement(1)]).map(drop),
+                };
+                let refused = refused.unwrap_err();
+                assert!(refused.is_transient(), "{refused}");
+            });
+        }
+    });
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'"
+    );
+    let began = Instant::now();
+    while server.sql("postgres", &waiting) != "0" {
+        assert!(began.elapsed() < Duration::from_secs(10), "they wait there all the same");
+    }
+    assert_eq!(server.sql(&name, &holds), "1", "the lock is held");
+    let ends = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)' \
+                        AND datname = '{name}' AND pid <> pg_backend_pid()"
+    );
+    server.sql("postgres", &ends);
+    holder.wait().unwrap();
+    assert_eq!(queue.cancel(&[statement(1)]).unwrap(), 1);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL: `cargo test -p reprise-postgres -- --include-ignored`"]
+fn tables_that_are_lost_are_made_anew_by_whoever_offers() {
+    let server = shared();
+    let (url, name) = database(&server);
+    let queue = queue(&url);
+    queue.offer(&[offer(1)]).unwrap();
+    server.sql(&name, "DROP TABLE reprise_jobs, reprise_workers, reprise_layout");
+    assert!(queue.offer(&[offer(1)]).is_err());
+    queue.offer(&[offer(1)]).unwrap();
+    assert_eq!(claim(&queue, "a", 1).len(), 1);
 }
 
 #[test]

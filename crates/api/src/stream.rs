@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 use crate::asked::Asked;
 use crate::problem::Problem;
 use crate::served::{Served, Status};
-use crate::view::View;
+use crate::view::{Block, Bundle, Fork, Settlement, View};
 
 /// How often a client is told, at most.
 const EVERY: Duration = Duration::from_millis(50);
@@ -63,7 +63,7 @@ pub(crate) async fn events(
     let mut views = served.views.clone();
     views.mark_changed();
     let reading = view.reading;
-    let waiting = VecDeque::new();
+    let waiting = Waiting { view: view.clone(), changes: VecDeque::new() };
     let told = Told { served, views, reading, since, hangs: false, waiting, _permit: permit };
     let events =
         stream::unfold(told, |mut told| async move { told.next().await.map(|event| (Ok(event), told)) });
@@ -95,14 +95,14 @@ struct Told {
     since: Since,
     /// Whether the client was told that the node hangs.
     hangs: bool,
-    waiting: VecDeque<Event>,
+    waiting: Waiting,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Told {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
+            if let Some(event) = self.waiting.next(&self.served) {
                 return Some(event);
             }
             if let Since::Reset = self.since {
@@ -117,7 +117,7 @@ impl Told {
                 Err(_) => {
                     let hangs = self.served.hangs().is_some();
                     if std::mem::replace(&mut self.hangs, hangs) != hangs {
-                        self.waiting.push_back(status(&self.served, &self.served.view()));
+                        return Some(status(&self.served, &self.served.view()));
                     }
                     continue;
                 }
@@ -127,37 +127,77 @@ impl Told {
                 self.since = Since::Reset;
             }
             let Since::Number(since) = self.since else { continue };
-            self.waiting = changes(&self.served, &view, since);
             self.since = Since::Number(view.seq);
+            self.waiting = Waiting::of(view, since);
             // What changes meanwhile is told at once, as it is then.
             tokio::time::sleep(EVERY).await;
         }
     }
 }
 
-/// What has changed after a number. The id of an event says that everything up to that number was told.
-fn changes(served: &Served, view: &View, since: u64) -> VecDeque<Event> {
-    let mut changed: Vec<(u64, &'static str, String)> = vec![];
-    let mut note = |seq: u64, name, data: &dyn Fn() -> String| {
-        if seq > since {
-            changed.push((seq, name, data()));
+/// What has changed of a view after a number, and then its status. It is rendered when the client takes it: it may be the whole chain,
+/// and the client slow.
+struct Waiting {
+    view: Arc<View>,
+    changes: VecDeque<Change>,
+}
+
+/// A thing that has changed.
+enum Change {
+    Fork(Arc<Fork>),
+    Block(Arc<Block>),
+    Bundle(Arc<Bundle>),
+    Settlement(Arc<Settlement>),
+    /// Its place among those of the view.
+    Reorg(usize),
+    Status,
+}
+
+impl Waiting {
+    fn of(view: Arc<View>, since: u64) -> Self {
+        let mut changed: Vec<(u64, Change)> = vec![];
+        let mut note = |seq: u64, change: &dyn Fn() -> Change| {
+            if seq > since {
+                changed.push((seq, change()));
+            }
+        };
+        view.forks.values().for_each(|it| note(it.changed, &|| Change::Fork(it.clone())));
+        view.blocks.values().for_each(|it| note(it.changed, &|| Change::Block(it.clone())));
+        view.bundles.values().for_each(|it| note(it.changed, &|| Change::Bundle(it.clone())));
+        view.settlements.values().for_each(|it| note(it.changed, &|| Change::Settlement(it.clone())));
+        view.reorgs.iter().enumerate().for_each(|(at, it)| note(it.seq, &|| Change::Reorg(at)));
+        changed.sort_by_key(|(seq, _)| *seq);
+        let changes = changed.into_iter().map(|(_, change)| change).chain([Change::Status]).collect();
+        Self { view, changes }
+    }
+
+    /// The number of a change. The status comes after everything.
+    fn seq(&self, change: &Change) -> u64 {
+        match change {
+            Change::Fork(it) => it.changed,
+            Change::Block(it) => it.changed,
+            Change::Bundle(it) => it.changed,
+            Change::Settlement(it) => it.changed,
+            Change::Reorg(at) => self.view.reorgs.get(*at).map_or(0, |it| it.seq),
+            Change::Status => u64::MAX,
         }
-    };
-    view.forks.values().for_each(|it| note(it.changed, "fork", &|| json(it)));
-    view.blocks.values().for_each(|it| note(it.changed, "block", &|| json(it)));
-    view.bundles.values().for_each(|it| note(it.changed, "bundle", &|| json(it)));
-    view.settlements.values().for_each(|it| note(it.changed, "settlement", &|| json(&view.confirmed(it))));
-    view.reorgs.iter().for_each(|it| note(it.seq, "reorg", &|| json(it)));
-    changed.sort_by_key(|(seq, ..)| *seq);
-    let run = served.run(view);
-    let lasts: Vec<bool> = (0..changed.len())
-        .map(|index| changed.get(index + 1).is_none_or(|next| next.0 != changed[index].0))
-        .collect();
-    let events = changed.into_iter().zip(lasts).map(|((seq, name, data), is_last)| {
-        let event = Event::default().event(name).data(data);
-        if is_last { event.id(format!("{run}-{seq}")) } else { event }
-    });
-    events.chain([status(served, view)]).collect()
+    }
+
+    /// The next event. Its id says that everything up to that number was told.
+    fn next(&mut self, served: &Served) -> Option<Event> {
+        let change = self.changes.pop_front()?;
+        let (name, data) = match &change {
+            Change::Fork(it) => ("fork", json(it)),
+            Change::Block(it) => ("block", json(it)),
+            Change::Bundle(it) => ("bundle", json(it)),
+            Change::Settlement(it) => ("settlement", json(&self.view.confirmed(it))),
+            Change::Reorg(at) => ("reorg", json(&self.view.reorgs.get(*at))),
+            Change::Status => return Some(status(served, &self.view)),
+        };
+        let (event, seq) = (Event::default().event(name).data(data), self.seq(&change));
+        let is_last = self.changes.front().is_none_or(|next| self.seq(next) != seq);
+        Some(if is_last { event.id(format!("{}-{seq}", served.run(&self.view))) } else { event })
+    }
 }
 
 /// The state of the node in short. It comes after everything that has changed.
@@ -168,4 +208,15 @@ fn status(served: &Served, view: &View) -> Event {
 
 fn json<T: Serialize>(it: &T) -> String {
     serde_json::to_string(it).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_client_is_not_rendered_before_it_is_taken() {
+        // A pointer each, of what the view has all the same.
+        assert!(size_of::<Change>() <= 2 * size_of::<usize>());
+    }
 }

@@ -11,7 +11,7 @@ use reprise_model::statement::StatementId;
 use reprise_prover::backend::{Control, ProveError, Task};
 use reprise_store::provenance::{Origin, Provenance};
 
-use crate::input::Input;
+use crate::input::{Input, InputError};
 use crate::objects::ObjectsError;
 use crate::shared::{Fetched, Missing, Shared};
 
@@ -43,6 +43,10 @@ pub enum Prepared {
     /// This.
     Ready(Box<Task>),
     /// It is not to be had, and why.
+    Lost(String),
+    /// It is there, in a format that this build does not read.
+    Unread(String),
+    /// This machine failed at it, and why.
     Failed(Failure),
     /// The shared store cannot be asked, or refuses.
     Unreachable(ObjectsError),
@@ -68,10 +72,6 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
     failure(format!("the prover panicked: {}", message(panic)))
 }
 
-fn lost(reason: String) -> Prepared {
-    Prepared::Failed(Failure { reason, input_lost: true })
-}
-
 fn load(job: &Job, shared: &Shared) -> Prepared {
     // Whoever held it before may have finished it after all.
     match shared.fetch(&job.id) {
@@ -84,22 +84,25 @@ fn load(job: &Job, shared: &Shared) -> Prepared {
         Err(Missing::Objects(error @ (ObjectsError::Unreachable { .. } | ObjectsError::Refused { .. }))) => {
             return Prepared::Unreachable(error);
         }
-        Err(missing) => return lost(missing.to_string()),
+        Err(missing @ Missing::Input(InputError::Version { .. })) => {
+            return Prepared::Unread(missing.to_string());
+        }
+        Err(missing) => return Prepared::Lost(missing.to_string()),
     };
     let Input { claim, witness, assumptions } = input;
     let found = shared.backend().statement(&claim).id();
     if found != job.id {
-        return lost(format!("the input of {} is of {found}", job.id));
+        return Prepared::Lost(format!("the input of {} is of {found}", job.id));
     }
     if witness.kind() != job.class.kind {
-        return lost(format!("the input of {} is of another kind than its job", job.id));
+        return Prepared::Lost(format!("the input of {} is of another kind than its job", job.id));
     }
     let mut relied_on = vec![];
     for assumption in &assumptions {
         match shared.fetch(&assumption.id()) {
             Ok(Fetched::Receipt(found)) => relied_on.push(found.receipt),
-            Ok(Fetched::Absent) => return lost(gone(&assumption.id(), "it is not there")),
-            Ok(Fetched::Bad(reason)) => return lost(gone(&assumption.id(), &reason)),
+            Ok(Fetched::Absent) => return Prepared::Lost(gone(&assumption.id(), "it is not there")),
+            Ok(Fetched::Bad(reason)) => return Prepared::Lost(gone(&assumption.id(), &reason)),
             Err(error) => return Prepared::Unreachable(error),
         }
     }

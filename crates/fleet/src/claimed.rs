@@ -37,11 +37,13 @@ pub enum Ended {
     Completed(Option<Duration>),
     /// There is no receipt: why not.
     Failed(String),
+    /// There was nothing to prove it from, and why.
+    InputLost(String),
     /// The lease is lost.
     Lost,
     /// Nobody waits for it: it is given back.
     GivenUp,
-    /// What it is proved from was out of reach here for as long as a lease: it is given back, and why.
+    /// What it is proved from was out of reach here for as long as a lease, or nothing is to be had here: it is given back, and why.
     OutOfReach(String),
 }
 
@@ -67,8 +69,53 @@ pub struct With<'w> {
     pub shared: &'w Shared,
     /// Who proves.
     pub prover: &'w Prover,
+    /// What was not to be had on this machine.
+    pub losses: &'w Losses,
     /// The time, by the worker's own clock.
     pub now: Duration,
+}
+
+/// So many inputs that are not to be had one after another are too many to be gone: this machine looks in the wrong place.
+const LOSSES_MAX: u32 = 4;
+
+/// The inputs that a machine did not find, one after another.
+///
+/// A machine that is told another bucket, or whose directory is not mounted, finds none: each is a loss to it, as fast as it claims.
+/// So after some it counts them against the jobs no more, and gives what it claims back for the time of a lease, in which it is to
+/// claim nothing more.
+#[derive(Debug, Default)]
+pub struct Losses(Mutex<Row>);
+
+#[derive(Debug, Default)]
+struct Row {
+    len: u32,
+    /// Since when there are too many, by the worker's own clock.
+    since: Option<Duration>,
+}
+
+impl Losses {
+    fn row(&self) -> MutexGuard<'_, Row> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was found.
+    fn end(&self) {
+        *self.row() = Row::default();
+    }
+
+    /// Another. Whether it counts against its job; `foreign` says that it is there, and cannot be read here.
+    fn counts(&self, foreign: bool, lease: Duration, now: Duration) -> bool {
+        let mut row = self.row();
+        if row.since.is_some_and(|since| now.saturating_sub(since) >= lease) {
+            // It has waited, and tries again.
+            *row = Row::default();
+        }
+        row.len = row.len.saturating_add(1);
+        if foreign || row.len >= LOSSES_MAX {
+            row.since.get_or_insert(now);
+        }
+        row.since.is_none()
+    }
 }
 
 /// A worker's hold on what it runs: the newest lease that it was given on it, and whether that is good as far as it knows.
@@ -183,12 +230,27 @@ impl Claimed {
 
     /// Does what is next. Without a good lease nothing is waited for, but that what is finished is shared.
     pub fn step(&mut self, control: &Control, with: With<'_>) -> Stepped {
-        let With { queue, shared, prover, now } = with;
+        let With { queue, shared, prover, losses, now } = with;
         match &self.stage {
             Stage::Prepare => match attempt::prepare(&self.job, shared) {
-                Prepared::Found => self.on(Stage::Complete(None)),
-                Prepared::Ready(task) => self.on(Stage::Begin(Arc::new(*task))),
-                Prepared::Failed(failure) => self.fail(failure, queue),
+                Prepared::Found => {
+                    losses.end();
+                    self.on(Stage::Complete(None))
+                }
+                Prepared::Ready(task) => {
+                    losses.end();
+                    self.on(Stage::Begin(Arc::new(*task)))
+                }
+                Prepared::Lost(reason) if losses.counts(false, queue.policy().lease, now) => {
+                    let ended = Ended::InputLost(reason.clone());
+                    self.fail(Failure { reason, input_lost: true }, ended, queue)
+                }
+                Prepared::Lost(reason) => self.give_back(reason, queue),
+                Prepared::Unread(reason) => {
+                    losses.counts(true, queue.policy().lease, now);
+                    self.give_back(reason, queue)
+                }
+                Prepared::Failed(failure) => self.fail_with(failure, queue),
                 Prepared::Unreachable(error) => self.wait_for_input(error.to_string(), queue, now),
             },
             Stage::Begin(_) if !self.hold.is_sure(now) => self.wait("the lease may have run out".into()),
@@ -198,7 +260,7 @@ impl Claimed {
             }
             Stage::Prove(task) => match attempt::prove(&self.job, task, shared, control, prover) {
                 Made::Proved(proved) => self.on(Stage::Publish(proved)),
-                Made::Failed(failure) => self.fail(failure, queue),
+                Made::Failed(failure) => self.fail_with(failure, queue),
                 Made::Cancelled if self.is_lost() => Stepped::Ended(Ended::Lost),
                 Made::Cancelled => self.give_up(queue),
             },
@@ -212,7 +274,9 @@ impl Claimed {
                     Err(error @ (ObjectsError::Unreachable { .. } | ObjectsError::Refused { .. })) => {
                         self.wait_with_receipt(error.to_string(), queue, now)
                     }
-                    Err(error) => self.fail(Failure { reason: error.to_string(), input_lost: false }, queue),
+                    Err(error) => {
+                        self.fail_with(Failure { reason: error.to_string(), input_lost: false }, queue)
+                    }
                 }
             }
             Stage::Complete(took) => match self.say(|lease| queue.complete(lease)) {
@@ -255,9 +319,11 @@ impl Claimed {
     }
 
     fn wait_for_input(&mut self, reason: String, queue: &Queue, now: Duration) -> Stepped {
-        if !self.is_long_away(queue, now) {
-            return self.wait(reason);
-        }
+        if self.is_long_away(queue, now) { self.give_back(reason, queue) } else { self.wait(reason) }
+    }
+
+    /// Others may have what this machine does not.
+    fn give_back(&self, reason: String, queue: &Queue) -> Stepped {
         if let Err(error) = self.say(|lease| queue.release(std::slice::from_ref(lease))) {
             let what = "what cannot be loaded is not given back: the lease runs out";
             return self.untold(what, &error, Ended::OutOfReach(reason));
@@ -288,8 +354,12 @@ impl Claimed {
         if self.is_lost() { Stepped::Ended(Ended::Lost) } else { Stepped::Wait(reason) }
     }
 
-    fn fail(&self, failure: Failure, queue: &Queue) -> Stepped {
+    fn fail_with(&self, failure: Failure, queue: &Queue) -> Stepped {
         let ended = Ended::Failed(failure.reason.clone());
+        self.fail(failure, ended, queue)
+    }
+
+    fn fail(&self, failure: Failure, ended: Ended, queue: &Queue) -> Stepped {
         match self.say(|lease| queue.fail(lease, &failure)) {
             Ok(_) => Stepped::Ended(ended),
             Err(error) => self.untold("a failure is not counted: the lease runs out", &error, ended),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reprise_jobs::job::State;
+use reprise_jobs::queue::DELETED_AT_ONCE;
 use reprise_jobs::{JobsError, Queue};
 use reprise_model::statement::StatementId;
 use reprise_store::ReceiptStore;
@@ -31,6 +32,9 @@ pub const RECEIPTS_MIN: Duration = Duration::from_secs(3600);
 
 /// How many objects one round looks at.
 const ROUND: usize = 10_000;
+
+/// For how long a round deletes ended jobs.
+const DELETING_MAX: Duration = Duration::from_secs(30);
 
 /// What a round did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,7 +132,7 @@ pub fn keep(house: &Household, keeping: &Keeping) -> Result<Kept, KeepingError> 
     });
     let of_jobs = queue.as_ref().map_or(Ok((0, 0)), |queue| {
         let collected = collect_inputs(queue, shared, keeping.input_grace, &house.inputs)?;
-        Ok::<_, KeepingError>((collected, queue.delete_ended()?))
+        Ok::<_, KeepingError>((collected, delete_ended(queue)?))
     });
     renewed?;
     let (inputs, jobs) = of_jobs?;
@@ -165,6 +169,19 @@ pub fn collect_inputs(
         }
     }
     Ok(collected)
+}
+
+/// Deletes the jobs that ended long ago, as many as there are: a round that deleted so many at most would leave a table that grows
+/// where more end between two rounds.
+fn delete_ended(queue: &Queue) -> Result<u64, JobsError> {
+    let (began, mut deleted) = (Instant::now(), 0);
+    loop {
+        let some = queue.delete_ended()?;
+        deleted += some;
+        if some < DELETED_AT_ONCE as u64 || began.elapsed() >= DELETING_MAX {
+            return Ok(deleted);
+        }
+    }
 }
 
 /// Deletes receipts that were shared so long ago.

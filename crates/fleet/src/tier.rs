@@ -241,14 +241,15 @@ impl ReceiptStore for SharedTier {
     }
 
     fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
-        let floor = self.own.prune_floor(pins)?;
-        // A node asks for its floor before it wants anything: from here on others keep what it needs.
+        self.own.prune_floor(pins)
+    }
+
+    fn announce(&self, pins: &PinsDigest, floor: Floor) {
         if let Some(Pruning { floors, .. }) = &self.floors
             && let Err(error) = floors.announce(pins, floor.below)
         {
             tracing::warn!(%error, "this node's floor is not announced yet: what it needs may be pruned");
         }
-        Ok(floor)
     }
 
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {

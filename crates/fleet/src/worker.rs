@@ -2,7 +2,7 @@
 //!
 //! One thread claims and says that it still works; one a device proves. What passes is waited for: without a database
 //! nothing is claimed and what runs goes on; a finished receipt is kept until it is shared and its completion is
-//! answered, whoever has the lease. Where what is shared is out of reach for as long as a lease, others are given what this
+//! answered, whoever has the lease. A database that refuses ends it only once nothing runs: no proof is lost to that. Where what is shared is out of reach for as long as a lease, others are given what this
 //! worker cannot load or share, and it claims nothing for a while. An attempt that proves for longer than proofs of its kind may
 //! counts as hung: its lease is given up, and another thread takes its device. What it proves after all is shared. At most
 //! [`HANGING_MAX`] threads a device hang so.
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use reprise_jobs::job::{Capacity, Device, Lease};
 use reprise_jobs::machine::{Beat, Failure};
 use reprise_jobs::queue::Claims;
@@ -27,7 +27,7 @@ use reprise_prover::workers::HANGING_MAX;
 
 use crate::agenda::Agenda;
 use crate::attempt::Prover;
-use crate::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
+use crate::claimed::{Claimed, Ended, Hold, Losses, Stage, Stepped, With};
 use crate::said::Said;
 use crate::shared::Shared;
 
@@ -191,6 +191,7 @@ struct Bench {
     queue: Queue,
     shared: Arc<Shared>,
     prover: Prover,
+    losses: Losses,
     hears: Arc<Hears>,
     /// The beginning of the worker's time.
     began: Instant,
@@ -206,7 +207,8 @@ impl Worker {
     /// Of a queue, with what is shared; its backend is the shared one's. `hears` is told what happens.
     pub fn new(settings: Settings, queue: Queue, shared: Arc<Shared>, hears: Arc<Hears>) -> Self {
         let prover = Prover { host: settings.name.to_string(), clock: reprise_jobs::memory::now_ms };
-        Self { settings, bench: Arc::new(Bench { queue, shared, prover, hears, began: Instant::now() }) }
+        let (losses, began) = (Losses::default(), Instant::now());
+        Self { settings, bench: Arc::new(Bench { queue, shared, prover, losses, hears, began }) }
     }
 
     /// Works until `stop` is set; then what runs is finished as far as there is time, and the rest is given back.
@@ -222,11 +224,14 @@ impl Worker {
         let assign = (0..devices.max(1)).map(|_| threads.start()).collect::<Result<_, _>>()?;
         let (bench, ended) = (self.bench.clone(), Arc::new(AtomicBool::new(false)));
         let (until, stopped) = (ended.clone(), stop.clone());
+        let woken = Arc::new(AtomicBool::new(false));
+        let rung = woken.clone();
         let wake = move || {
             while !until.load(Ordering::Relaxed) && !stopped.load(Ordering::Relaxed) {
                 let turn = bench.queue.turn();
                 bench.queue.wait(turn, poll);
-                if tell.send(Mail::Woken).is_err() {
+                // However often it rings while nobody looks: one look is the answer.
+                if !rung.swap(true, Ordering::Relaxed) && tell.send(Mail::Woken).is_err() {
                     return;
                 }
             }
@@ -239,6 +244,7 @@ impl Worker {
             lasts,
             assign,
             mail,
+            woken,
             running: BTreeMap::new(),
             hanging: BTreeSet::new(),
             deserted: BTreeMap::new(),
@@ -315,6 +321,8 @@ struct Claimer<'w> {
     /// The thread of each device.
     assign: Vec<DeviceThread>,
     mail: Receiver<Mail>,
+    /// Whether a wake-up is among it.
+    woken: Arc<AtomicBool>,
     running: BTreeMap<StatementId, Running>,
     /// Threads that hang, and whose place another has taken.
     hanging: BTreeSet<u64>,
@@ -358,25 +366,39 @@ impl Claimer<'_> {
             // Before it looks: a lease that ran out while this machine stood still is kept, if nobody has taken it back.
             if self.agenda.beats(self.now()) {
                 self.give_up_hung()?;
-                self.beat()?;
+                if let Err(error) = self.beat() {
+                    self.refused(error)?;
+                }
             }
             if stopping.is_none() && self.agenda.looks(self.now()) && self.claim()? {
                 self.agenda.looked(self.now());
             }
-            match self.mail.recv_timeout(STOP_POLL.min(beat_every)) {
-                Ok(Mail::Ended(thread, id, ended)) => {
-                    self.ended(thread, id, ended);
-                    self.agenda.woken();
+            // All that there is: what several say is one reason to look.
+            let first = self.mail.recv_timeout(STOP_POLL.min(beat_every)).ok();
+            let others = self.mail.try_iter().take(self.mail.len());
+            for mail in first.into_iter().chain(others).collect::<Vec<_>>() {
+                self.read(mail);
+            }
+        }
+    }
+
+    fn read(&mut self, mail: Mail) {
+        match mail {
+            Mail::Ended(thread, id, ended) => {
+                self.ended(thread, id, ended);
+                self.agenda.woken();
+            }
+            Mail::Measured(kind, took) => self.timeouts.measure(kind, took),
+            Mail::OutOfReach(reason) => {
+                self.agenda.out_of_reach(self.now());
+                if !std::mem::replace(&mut self.waits_for_shared, true) {
+                    self.hear(&Event::Waiting(reason));
                 }
-                Ok(Mail::Measured(kind, took)) => self.timeouts.measure(kind, took),
-                Ok(Mail::OutOfReach(reason)) => {
-                    self.agenda.out_of_reach(self.now());
-                    if !std::mem::replace(&mut self.waits_for_shared, true) {
-                        self.hear(&Event::Waiting(reason));
-                    }
-                }
-                Ok(Mail::Woken) => self.agenda.woken(),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            Mail::Woken => {
+                // Before it looks: what rings from now on is heard.
+                self.woken.store(false, Ordering::Relaxed);
+                self.agenda.woken();
             }
         }
     }
@@ -412,7 +434,9 @@ impl Claimer<'_> {
         let profile = self.bench.shared.backend().profile().id();
         let capacity = Capacity { kinds: kinds.clone(), profile, memory: *memory, devices: has.clone() };
         let sure_until = self.sure_until();
-        let claimed = match self.bench.queue.claim(name, &capacity, free.len()) {
+        let (now, agenda) = (self.now(), &mut self.agenda);
+        let reaps = |clock_ms| agenda.reaps(now, clock_ms);
+        let claimed = match self.bench.queue.claim_with(name, &capacity, free.len(), reaps) {
             Ok(Claims::Jobs(claimed)) => claimed,
             Ok(Claims::Resting(wait)) => {
                 self.hear(&Event::Resting(wait));
@@ -425,12 +449,10 @@ impl Claimer<'_> {
                 self.agenda.rest(self.now(), wait);
                 vec![]
             }
-            Err(error) if error.is_transient() => {
-                self.reached(Some(&error));
-                self.agenda.rest(self.now(), Duration::from_secs(1));
+            Err(error) => {
+                self.refused(error)?;
                 return Ok(false);
             }
-            Err(error) => return Err(error.into()),
         };
         self.reached(None);
         let mut free = free.into_iter();
@@ -472,17 +494,11 @@ impl Claimer<'_> {
         }
     }
 
-    fn beat(&mut self) -> Result<(), WorkerError> {
+    fn beat(&mut self) -> Result<(), JobsError> {
         let held: Vec<Lease> = self.running.values().map(|running| running.hold.lease()).collect();
         let sure_until = self.sure_until();
-        let beats = match self.said.beat(&self.bench.queue, &self.settings.name, &held) {
-            Ok(beats) => beats,
-            Err(error) if error.is_transient() => {
-                self.reached(Some(&error));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let beats = self.said.beat(&self.bench.queue, &self.settings.name, &held)?;
+        self.agenda.answered(self.now());
         self.reached(None);
         for (lease, beat) in held.iter().zip(beats) {
             let Some(running) = self.running.get(&lease.id) else { continue };
@@ -499,6 +515,17 @@ impl Claimer<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The jobs did not answer, or refuse. Where waiting does not help, that is the end, but not in the middle of a proof: nothing is
+    /// claimed until they answer, and what runs is finished and shared.
+    fn refused(&mut self, error: JobsError) -> Result<(), WorkerError> {
+        if !error.is_transient() && self.running.is_empty() {
+            return Err(error.into());
+        }
+        self.reached(Some(&error));
+        self.agenda.unanswered(self.now());
         Ok(())
     }
 
@@ -519,8 +546,11 @@ impl Claimer<'_> {
                 Failure { reason: format!("the proof hangs: none within {after} s"), input_lost: false };
             // Where that cannot be said, the lease runs out.
             let _ = self.bench.queue.fail(&running.hold.lease(), &failure);
-            if self.hanging.len() < HANGING_MAX * self.assign.len() {
-                self.assign[running.device] = self.threads.start()?;
+            // Where no thread can be started, others go on with what they run.
+            if self.hanging.len() < HANGING_MAX * self.assign.len()
+                && let Ok(started) = self.threads.start()
+            {
+                self.assign[running.device] = started;
                 self.hanging.insert(running.thread);
                 continue;
             }
@@ -568,7 +598,7 @@ impl Claimer<'_> {
                 self.report.found += 1;
                 self.hear(&Event::Found(id));
             }
-            Ended::Failed(reason) => {
+            Ended::Failed(reason) | Ended::InputLost(reason) => {
                 self.report.failed += 1;
                 self.hear(&Event::Failed(id, reason));
             }
@@ -624,7 +654,7 @@ fn carry_out(
     bench: &Bench,
     (measured, out_of_reach): (&dyn Fn(Duration), &dyn Fn(String)),
 ) -> Ended {
-    let Bench { queue, shared, prover, hears, began } = bench;
+    let Bench { queue, shared, prover, losses, hears, began } = bench;
     let (id, kind) = (claimed.job().id, claimed.job().class.kind);
     let mut waits_for = None;
     loop {
@@ -634,7 +664,7 @@ fn carry_out(
             hears(&Event::Proving(id, kind));
             proving.set(Some(Instant::now()));
         }
-        let stepped = claimed.step(control, With { queue, shared, prover, now });
+        let stepped = claimed.step(control, With { queue, shared, prover, losses, now });
         if proves {
             proving.set(None);
             hears(&Event::ProofEnded(kind, began.elapsed() - now));

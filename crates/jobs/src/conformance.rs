@@ -70,6 +70,8 @@ macro_rules! conformance_tests {
             cancelling_a_job_that_runs_is_a_request_and_takes_no_finished_work,
             a_cancelled_job_is_not_claimed_and_is_offered_again,
             a_rejected_completion_is_queued_again_and_its_token_is_dead,
+            a_receipt_that_is_gone_after_it_was_confirmed_is_proved_again_and_speaks_against_nobody,
+            whoever_confirms_its_own_lies_comes_to_quarantine,
             a_job_that_was_deleted_and_is_offered_again_takes_no_completion_of_its_earlier_life,
             a_worker_whose_receipts_are_none_rests_and_one_that_is_confirmed_does_not,
             a_worker_that_fails_rests_and_one_that_found_no_input_does_not,
@@ -641,6 +643,40 @@ pub fn a_rejected_completion_is_queued_again_and_its_token_is_dead(bench: &Bench
     assert_eq!(queue.complete(&lease).unwrap(), Answer::Taken);
     assert_eq!(queue.confirm(&lie).unwrap(), Answer::Stale);
     assert_eq!(queue.confirm(&lease).unwrap(), Answer::Taken);
+}
+
+/// See the name.
+pub fn a_receipt_that_is_gone_after_it_was_confirmed_is_proved_again_and_speaks_against_nobody(
+    bench: &Bench,
+) {
+    let queue = bench.queue();
+    for number in 1..=u64::from(policy().strikes_max) {
+        queue.offer(&[offer(number)]).unwrap();
+        let earlier = claim(&queue, "honest", 1).remove(0);
+        queue.complete(&earlier).unwrap();
+        queue.confirm(&earlier).unwrap();
+        assert_eq!(queue.reject(&earlier, "there is no receipt").unwrap(), Answer::Taken);
+        assert_eq!(queue.reject(&earlier, "again").unwrap(), Answer::Stale, "two nodes say so once");
+        assert_eq!(queue.complete(&earlier).unwrap(), Answer::Stale);
+        let again = claim(&queue, "honest", 1).remove(0);
+        assert_eq!((again.id, again.fence > earlier.fence), (statement(number), true), "at once");
+        assert_eq!(one(&queue, number).failures, 0);
+    }
+    let known = queue.standing(&worker("honest")).unwrap().worker.unwrap();
+    assert_eq!((known.strikes, known.tally.rejected), (0, 0));
+}
+
+/// See the name.
+pub fn whoever_confirms_its_own_lies_comes_to_quarantine(bench: &Bench) {
+    let queue = bench.queue();
+    queue.offer(&[offer(1)]).unwrap();
+    for _ in 0..policy().lapses_max {
+        let lie = claim(&queue, "liar", 1).remove(0);
+        queue.complete(&lie).unwrap();
+        queue.confirm(&lie).unwrap();
+        queue.reject(&lie, "there is no receipt").unwrap();
+    }
+    assert_eq!(one(&queue, 1).state, State::Quarantined);
 }
 
 /// See the name.

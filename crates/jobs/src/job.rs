@@ -254,7 +254,7 @@ pub struct Job {
     pub fence: u64,
     /// How often a worker said that it failed, or somebody that its receipt is none.
     pub failures: u32,
-    /// How often a lease on it ran out, or what it is proved from was not to be had.
+    /// How often a lease on it ran out, what it is proved from was not to be had, or a receipt that was verified was gone.
     pub lapses: u32,
     /// What went wrong last.
     pub reason: Option<String>,

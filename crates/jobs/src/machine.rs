@@ -262,14 +262,19 @@ pub fn confirm(job: &mut Job, lease: &Lease, now_ms: u64) -> Answer {
     }
 }
 
-/// Whoever asked found no receipt there, or one that is none.
+/// Whoever asked found no receipt there, or one that is none. Where somebody has verified it before, it was pruned or written over
+/// since: that speaks against nobody, and it is proved again at once.
 pub fn reject(job: &mut Job, lease: &Lease, reason: &str, policy: &Policy, now_ms: u64) -> Answer {
     match job.state {
-        State::Done { .. } if job.is_held_by(lease) => {
-            let reason = format!("{} said it is done: {reason}", lease.worker);
+        State::Done { confirmed } if job.is_held_by(lease) => {
             // What it says again with this token is not heard.
             job.fence += 1;
-            count(job, &Failure { reason, input_lost: false }, policy, now_ms);
+            let reason = format!("{} said it is done: {reason}", lease.worker);
+            // A lapse, which is no failure of its, is counted for whoever confirms its own lies: that ends too.
+            count(job, &Failure { reason, input_lost: confirmed }, policy, now_ms);
+            if confirmed && job.state != State::Quarantined {
+                enter(job, AT_ONCE, now_ms);
+            }
             Answer::Taken
         }
         _ => Answer::Stale,

@@ -16,6 +16,9 @@ use crate::table::{Changes, Figure, Filter, Horizon, JobsError, Rows, Sought, St
 use crate::together::Together;
 use crate::worker::{Tally, Worker, WorkerName};
 
+/// How many ended jobs are deleted by one request, at most: it locks them.
+pub const DELETED_AT_ONCE: usize = 1000;
+
 /// What a worker may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claims {
@@ -103,7 +106,20 @@ impl Queue {
 
     /// Gives a worker the most urgent jobs that it can do, at most so many. Leases that ran out are given anew.
     pub fn claim(&self, worker: &WorkerName, capacity: &Capacity, most: usize) -> Result<Claims, JobsError> {
+        self.claim_with(worker, capacity, most, |_| true)
+    }
+
+    /// The same. `reaps` is told the time by which leases run out, and says whether those that did are given anew: after an outage
+    /// they ran out although their workers live.
+    pub fn claim_with(
+        &self,
+        worker: &WorkerName,
+        capacity: &Capacity,
+        most: usize,
+        reaps: impl FnOnce(u64) -> bool,
+    ) -> Result<Claims, JobsError> {
         let Standing { worker: known, held, now_ms } = self.table.standing(worker)?;
+        let reaps = reaps(now_ms);
         if let Some(known) = known {
             if known.evicted {
                 return Ok(Claims::Evicted);
@@ -115,7 +131,7 @@ impl Queue {
         let room = self.policy.held_max.saturating_sub(held);
         let most = most.min(room).min(self.policy.batch_max);
         let mut claimed = self.claim_queued(worker, capacity, most)?;
-        if claimed.len() < most {
+        if claimed.len() < most && reaps {
             match self.claim_lapsed(worker, capacity, most - claimed.len()) {
                 Ok(more) => claimed.extend(more),
                 Err(error) if claimed.is_empty() => return Err(error),
@@ -132,7 +148,7 @@ impl Queue {
         capacity: &Capacity,
         most: usize,
     ) -> Result<Vec<(Lease, Job)>, JobsError> {
-        if self.reap()? == 0 {
+        if self.reap_some(most)? == 0 {
             return Ok(vec![]);
         }
         self.claim_queued(worker, capacity, most)
@@ -170,8 +186,13 @@ impl Queue {
 
     /// Takes leases back that ran out; how many.
     pub fn reap(&self) -> Result<usize, JobsError> {
+        self.reap_some(self.policy.batch_max)
+    }
+
+    /// The same, at most so many: whoever lives takes no more from others than it can do.
+    fn reap_some(&self, most: usize) -> Result<usize, JobsError> {
         let mut reaped = 0;
-        self.table.change(Rows::Lapsed(&self.policy, self.policy.batch_max), &mut |now_ms, rows| {
+        self.table.change(Rows::Lapsed(&self.policy, most), &mut |now_ms, rows| {
             let mut lost: BTreeMap<WorkerName, u64> = BTreeMap::new();
             let mut changes = Changes::default();
             reaped = 0;
@@ -224,15 +245,16 @@ impl Queue {
 
     /// The receipt of a lease's statement is in the shared store.
     pub fn complete(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let done = Said { tally: Tally { completed: 1, ..Tally::default() }, forgettable: true, told: true };
+        let tally = |_: &Job| Tally { completed: 1, ..Tally::default() };
+        let done = Said { tally, forgettable: true, told: true };
         self.asking.completions.ask(lease.clone(), |leases| self.say(leases, done, machine::complete))
     }
 
     /// A lease's statement could not be proved. That speaks against its worker, unless there was nothing to prove it from.
     pub fn fail(&self, lease: &Lease, failure: &Failure) -> Result<Answer, JobsError> {
         let tally = match failure.input_lost {
-            true => Tally { released: 1, ..Tally::default() },
-            false => Tally { failed: 1, ..Tally::default() },
+            true => |_: &Job| Tally { released: 1, ..Tally::default() },
+            false => |_: &Job| Tally { failed: 1, ..Tally::default() },
         };
         let failed = Said { tally, forgettable: false, told: true };
         self.say_one(lease, failed, |row, lease, now_ms| {
@@ -242,22 +264,26 @@ impl Queue {
 
     /// Gives leases back, nothing having gone wrong.
     pub fn release(&self, leases: &[Lease]) -> Result<(), JobsError> {
-        let released =
-            Said { tally: Tally { released: 1, ..Tally::default() }, forgettable: false, told: true };
+        let tally = |_: &Job| Tally { released: 1, ..Tally::default() };
+        let released = Said { tally, forgettable: false, told: true };
         self.say(leases, released, machine::release).map(drop)
     }
 
     /// Whoever asked has verified the receipt of what this lease's worker completed.
     pub fn confirm(&self, lease: &Lease) -> Result<Answer, JobsError> {
-        let confirmed =
-            Said { tally: Tally { confirmed: 1, ..Tally::default() }, forgettable: true, told: false };
+        let tally = |_: &Job| Tally { confirmed: 1, ..Tally::default() };
+        let confirmed = Said { tally, forgettable: true, told: false };
         self.asking.confirmations.ask(lease.clone(), |leases| self.say(leases, confirmed, machine::confirm))
     }
 
-    /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one.
+    /// Whoever asked found no receipt, or one that is none, where this lease's worker said there is one. That speaks against it, unless
+    /// somebody has verified the receipt before.
     pub fn reject(&self, lease: &Lease, reason: &str) -> Result<Answer, JobsError> {
-        let rejected =
-            Said { tally: Tally { rejected: 1, ..Tally::default() }, forgettable: false, told: true };
+        let tally = |row: &Job| match row.state {
+            State::Done { confirmed: true } => Tally::default(),
+            _ => Tally { rejected: 1, ..Tally::default() },
+        };
+        let rejected = Said { tally, forgettable: false, told: true };
         self.say_one(lease, rejected, |row, lease, now_ms| {
             machine::reject(row, lease, reason, &self.policy, now_ms)
         })
@@ -286,11 +312,13 @@ impl Queue {
             let mut taken = BTreeSet::new();
             let mut workers: BTreeMap<WorkerName, Tally> = BTreeMap::new();
             let mut answer = |lease: &Lease| {
-                let answer = rows.get_mut(&lease.id).map_or(Answer::Stale, |row| said(row, lease, now_ms));
+                let Some(row) = rows.get_mut(&lease.id) else { return Answer::Stale };
+                let counted = (what.tally)(row);
+                let answer = said(row, lease, now_ms);
                 if answer == Answer::Taken {
                     taken.insert(lease.id);
                     let tally = workers.entry(lease.worker.clone()).or_default();
-                    *tally = tally.plus(what.tally);
+                    *tally = tally.plus(counted);
                 }
                 answer
             };
@@ -403,10 +431,11 @@ impl Queue {
         self.table.figures()
     }
 
-    /// Deletes the jobs that ended long ago. Returns how many.
+    /// Deletes jobs that ended long ago, [so many](DELETED_AT_ONCE) at most. Returns how many.
     pub fn delete_ended(&self) -> Result<u64, JobsError> {
         let Policy { retention, retention_max, .. } = self.policy;
-        self.table.delete_ended(&Horizon { ended: retention, undecided: retention_max, limit: 1000 })
+        let limit = DELETED_AT_ONCE;
+        self.table.delete_ended(&Horizon { ended: retention, undecided: retention_max, limit })
     }
 
     /// What to ask before looking for something, and to give to [`wait`](Self::wait) where nothing was found: so nothing
@@ -424,8 +453,8 @@ impl Queue {
 /// What is said about a lease.
 #[derive(Clone, Copy)]
 struct Said {
-    /// How it is counted for the lease's worker.
-    tally: Tally,
+    /// How it is counted for the lease's worker, by how the job stood before.
+    tally: fn(&Job) -> Tally,
     /// See [`Changes::forgettable`].
     forgettable: bool,
     /// See [`Changes::told`].

@@ -66,19 +66,19 @@ pub struct Tally {
 impl Tally {
     /// What speaks against it.
     pub fn strikes(&self) -> u64 {
-        self.rejected + self.failed + self.lapsed
+        self.rejected.saturating_add(self.failed).saturating_add(self.lapsed)
     }
 
     /// Both together.
     pub fn plus(self, other: Self) -> Self {
         Self {
-            claimed: self.claimed + other.claimed,
-            completed: self.completed + other.completed,
-            confirmed: self.confirmed + other.confirmed,
-            rejected: self.rejected + other.rejected,
-            failed: self.failed + other.failed,
-            lapsed: self.lapsed + other.lapsed,
-            released: self.released + other.released,
+            claimed: self.claimed.saturating_add(other.claimed),
+            completed: self.completed.saturating_add(other.completed),
+            confirmed: self.confirmed.saturating_add(other.confirmed),
+            rejected: self.rejected.saturating_add(other.rejected),
+            failed: self.failed.saturating_add(other.failed),
+            lapsed: self.lapsed.saturating_add(other.lapsed),
+            released: self.released.saturating_add(other.released),
         }
     }
 }
@@ -144,7 +144,7 @@ impl Worker {
             self.strikes = 0;
         }
         if tally.strikes() > 0 {
-            self.strikes += tally.strikes();
+            self.strikes = self.strikes.saturating_add(tally.strikes());
             self.struck_ms = now_ms;
         }
         self.seen_ms = self.seen_ms.max(now_ms);

@@ -487,6 +487,8 @@ pub fn build_pipeline(
         watcher.start_from(block, checkpoint);
     }
     let floor = store.prune_floor(&pins_digest)?;
+    // Before it wants anything: from here on others keep what it needs.
+    store.announce(&pins_digest, floor);
     planner.resume(floor.below, floor.seen);
     let components = Components {
         tree,

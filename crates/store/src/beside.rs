@@ -131,6 +131,9 @@ impl ReceiptStore for Beside {
         self.now().prune_floor(pins)
     }
 
+    /// It wants nothing.
+    fn announce(&self, _: &PinsDigest, _: Floor) {}
+
     fn describe(&self, _: &ProofProfile) -> Result<(), StoreError> {
         Ok(())
     }

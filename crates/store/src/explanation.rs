@@ -211,6 +211,9 @@ impl FromStr for CoordinateQuery {
     }
 }
 
+/// At how many entries it is looked for program, profile and pins of a place at whose checkpoint nothing is.
+const LOOK: usize = 64;
+
 impl CoordinateQuery {
     /// The coordinate that is meant. A beginning that nothing stored has is filled up with zeros: the place
     /// is not there, and [`explain`] says what is.
@@ -248,7 +251,8 @@ impl CoordinateQuery {
             }
         };
         if known.is_empty() {
-            known = coordinates(&Filter { kind: Some(self.kind()), ..Filter::default() })?;
+            // Of some, wherever they are used: all of a store may be much to read.
+            known = coordinates(&Filter { limit: Some(LOOK), ..Filter::default() })?;
         }
         let nearest = known.iter().max_by_key(|other| {
             (

@@ -126,6 +126,10 @@ impl ReceiptStore for FaultyStore {
     fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError> {
         self.read()?.prune_floor(pins)
     }
+
+    fn announce(&self, pins: &PinsDigest, floor: Floor) {
+        self.inner.announce(pins, floor);
+    }
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
         self.write()?.describe(profile)
     }
@@ -150,6 +154,7 @@ pub struct FaultyEngine {
     commits_left: AtomicU64,
     unreadable: Mutex<BTreeSet<(Table, Vec<u8>)>>,
     receipts_read: AtomicU64,
+    entries_read: AtomicU64,
 }
 
 impl FaultyEngine {
@@ -160,6 +165,7 @@ impl FaultyEngine {
             commits_left: AtomicU64::new(u64::MAX),
             unreadable: Mutex::default(),
             receipts_read: AtomicU64::new(0),
+            entries_read: AtomicU64::new(0),
         }
     }
 
@@ -195,6 +201,20 @@ impl FaultyEngine {
         self.receipts_read.load(Ordering::Relaxed)
     }
 
+    /// How many entries were read.
+    pub fn entries_read(&self) -> u64 {
+        self.entries_read.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, table: Table, read: usize) {
+        let counter = match table {
+            Table::Receipts => &self.receipts_read,
+            Table::Entries => &self.entries_read,
+            _ => return,
+        };
+        counter.fetch_add(read as u64, Ordering::Relaxed);
+    }
+
     fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Table, Vec<u8>)>> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -211,9 +231,7 @@ impl FaultyEngine {
 impl StorageEngine for FaultyEngine {
     fn read(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.refuse(table, key)?;
-        if table == Table::Receipts {
-            self.receipts_read.fetch_add(1, Ordering::Relaxed);
-        }
+        self.count(table, 1);
         self.inner.read(table, key)
     }
 
@@ -233,9 +251,7 @@ impl StorageEngine for FaultyEngine {
         for (key, _) in &page {
             self.refuse(table, key)?;
         }
-        if table == Table::Receipts {
-            self.receipts_read.fetch_add(page.len() as u64, Ordering::Relaxed);
-        }
+        self.count(table, page.len());
         Ok(page)
     }
 

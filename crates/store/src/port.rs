@@ -99,6 +99,10 @@ pub trait ReceiptStore: Send + Sync {
     /// The floor of the last prune under these pins; the lowest checkpoint before any.
     fn prune_floor(&self, pins: &PinsDigest) -> Result<Floor, StoreError>;
 
+    /// Says to whoever shares receipts with this store, if anybody does, that from this floor on a node needs what is proved under these
+    /// pins. It says so before it wants anything; where that fails, others may prune what it needs, and it proves that.
+    fn announce(&self, pins: &PinsDigest, floor: Floor);
+
     /// Remembers the text of a proof profile, so that its id can be shown in words.
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError>;
 

@@ -324,6 +324,9 @@ impl ReceiptStore for Store {
         self.counters.tally(self.tables.floor(pins))
     }
 
+    /// Nobody shares it.
+    fn announce(&self, _: &PinsDigest, _: Floor) {}
+
     fn describe(&self, profile: &ProofProfile) -> Result<(), StoreError> {
         let (id, bytes) = (profile.id(), record::write(profile));
         let described = self.writer.wait(move |staging| {

@@ -166,11 +166,28 @@ impl Tables {
     pub(crate) fn list(&self, filter: &Filter) -> Result<Vec<Summary>, StoreError> {
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut passing = Vec::new();
-        for id in self.candidates(filter)? {
-            if passing.len() >= limit {
-                break;
+        if filter.checkpoint.is_some() {
+            for id in self.candidates(filter)? {
+                if passing.len() >= limit {
+                    break;
+                }
+                passing.extend(self.filtered(id, filter)?);
             }
-            passing.extend(self.filtered(id, filter)?);
+            return Ok(passing);
+        }
+        // No more is read than is asked for, but for the rest of a page.
+        let (page_len, mut from) = (limit.clamp(1, PAGE_LEN), Vec::new());
+        while passing.len() < limit {
+            let page = self.engine.scan(Table::Entries, &from, None, page_len)?;
+            for id in page.iter().filter_map(|(key, _)| key.as_slice().try_into().ok().map(StatementId)) {
+                if passing.len() < limit {
+                    passing.extend(self.filtered(id, filter)?);
+                }
+            }
+            match page.last().filter(|_| page.len() == page_len) {
+                Some((last, _)) => from = [last, &[0][..]].concat(),
+                None => break,
+            }
         }
         Ok(passing)
     }

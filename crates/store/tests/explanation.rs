@@ -1,10 +1,14 @@
 //! Why a coordinate is a hit or a miss.
 
+use std::sync::Arc;
+
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{PinsDigest, ProgramId};
-use reprise_store::ReceiptStore;
 use reprise_store::explanation::{CoordinateQuery, CoordinateQueryError, Explanation, explain};
+use reprise_store::faulty::FaultyEngine;
+use reprise_store::memory::MemoryEngine;
 use reprise_store::port::Floor;
+use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::world::*;
 
@@ -24,6 +28,27 @@ fn a_coordinate_is_explained_by_the_first_field_that_differs() {
     assert_eq!(field(aggregate_at(1, 5, 1)), (1, "kind"));
     store.prune_below(&PINS, Floor::at(6)).unwrap();
     assert_eq!(explain(&store, &at(5, 1)).unwrap(), Explanation::Pruned { floor: Checkpoint(6) });
+}
+
+#[test]
+fn a_place_at_whose_checkpoint_nothing_is_is_explained_without_reading_all_of_a_store() {
+    let engine = Arc::new(FaultyEngine::new(Arc::new(MemoryEngine::default())));
+    let store = Store::over(engine.clone(), hashed(), Options::default()).unwrap();
+    let entries = 1000;
+    for number in 0..entries {
+        let place = Coordinate { position: Position::Transaction { merge_index: number }, ..at(9, 1) };
+        store.put(entry(u64::from(number), &[place])).unwrap();
+    }
+    store.prune_below(&PINS, Floor::at(6)).unwrap();
+    let before = engine.entries_read();
+    let answer = |text: &str| {
+        let sought: CoordinateQuery = text.parse().unwrap();
+        explain(&store, &sought.complete(&store).unwrap()).unwrap()
+    };
+    assert_eq!(answer("5/ab/transaction/3"), Explanation::Pruned { floor: Checkpoint(6) });
+    assert_eq!(answer("7/ab/batch"), Explanation::Nothing);
+    let read = engine.entries_read() - before;
+    assert!(read < u64::from(entries) / 2, "{read} of {entries}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reprise_fleet::agenda::Agenda;
 use reprise_fleet::attempt::Prover;
-use reprise_fleet::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
+use reprise_fleet::claimed::{Claimed, Ended, Hold, Losses, Stage, Stepped, With};
 use reprise_fleet::objects::Objects;
 use reprise_fleet::said::Said;
 use reprise_fleet::shared::{Bounds, Shared, receipt_key};
@@ -76,6 +76,7 @@ pub(crate) struct SimWorker {
     objects: Arc<dyn Objects>,
     shared: Shared,
     prover: Prover,
+    losses: Losses,
     capacity: Capacity,
     agenda: Agenda,
     said: Said,
@@ -108,6 +109,7 @@ impl SimWorker {
             objects,
             shared,
             prover,
+            losses: Losses::default(),
             capacity,
             agenda,
             said: Said::default(),
@@ -215,7 +217,8 @@ impl SimWorker {
             let publishes = matches!(run.claimed.stage(), Stage::Publish(_));
             let completes = matches!(run.claimed.stage(), Stage::Complete(_));
             let now = Duration::from_millis(now_ms.saturating_sub(self.born_ms));
-            let with = With { queue: &self.queue, shared: &self.shared, prover: &self.prover, now };
+            let (queue, shared, prover, losses) = (&self.queue, &self.shared, &self.prover, &self.losses);
+            let with = With { queue, shared, prover, losses, now };
             let stepped = run.claimed.step(&run.control, with);
             if publishes && let Some(attempt) = run.attempt {
                 around.judge.shared(attempt);
@@ -243,7 +246,7 @@ impl SimWorker {
                     match ended {
                         Ended::OutOfReach(_) => self.agenda.out_of_reach(now),
                         Ended::Completed(_) | Ended::Failed(_) => self.agenda.in_reach(),
-                        Ended::Lost | Ended::GivenUp => {}
+                        Ended::Lost | Ended::GivenUp | Ended::InputLost(_) => {}
                     }
                     return true;
                 }
@@ -255,7 +258,8 @@ impl SimWorker {
         let age = self.age(around.now_ms);
         let sure_until = age + self.queue.policy().lease;
         let room = self.traits.devices - self.runs.len();
-        match self.queue.claim(&self.name, &self.capacity, room) {
+        let reaps = |clock_ms| self.agenda.reaps(age, clock_ms);
+        match self.queue.claim_with(&self.name, &self.capacity, room, reaps) {
             Ok(Claims::Jobs(claimed)) => {
                 self.agenda.looked(age);
                 for (lease, job) in claimed {
@@ -285,14 +289,17 @@ impl SimWorker {
                 self.agenda.rest(age, wait);
             }
             Ok(Claims::Evicted) => self.agenda.looked(age),
-            Err(_) => self.agenda.rest(age, Duration::from_secs(1)),
+            Err(_) => self.agenda.unanswered(age),
         }
     }
 
     fn beat(&mut self, now_ms: u64) {
         let sure_until = self.age(now_ms) + self.queue.policy().lease;
         let held: Vec<Lease> = self.runs.iter().map(|run| run.claimed.hold().lease()).collect();
-        let Ok(beats) = self.said.beat(&self.queue, &self.name, &held) else { return };
+        let Ok(beats) = self.said.beat(&self.queue, &self.name, &held) else {
+            return self.agenda.unanswered(self.age(now_ms));
+        };
+        self.agenda.answered(self.age(now_ms));
         for (run, beat) in self.runs.iter_mut().zip(beats) {
             match beat {
                 Beat::Kept => {

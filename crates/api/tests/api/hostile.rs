@@ -172,6 +172,8 @@ fn whoever_has_no_token_cannot_use_up_the_requests_of_those_who_have() {
         refused.iter().all(|status| [401, 429].contains(status)) && refused.contains(&429),
         "{refused:?}"
     );
+    let probed: Vec<u16> = (0..20).map(|_| get(node.address, "/healthz").status).collect();
+    assert!(probed.iter().all(|status| *status == 200), "nor from whoever probes for the health: {probed:?}");
     let bearer = format!("Authorization: Bearer {TOKEN}");
     for _ in 0..40 {
         assert_eq!(request(node.address, "GET /v1/status", &[&bearer]).status, 200);

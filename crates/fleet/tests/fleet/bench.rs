@@ -21,9 +21,9 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_model::transaction::{self, LaneTransaction, Price, TransactionFacts, TransactionRead};
 use reprise_model::witness::{TransactionWitness, Witness};
-use reprise_prover::backend::{Backend, Task};
+use reprise_prover::backend::{Backend, Control, Proof, ProveError, Task};
 use reprise_prover::mock::{MockBackend, MockConfig};
-use reprise_prover::wrapped::Wrapped;
+use reprise_prover::wrapped::{Wrapped, Wrapper};
 
 /// Jobs that cannot be reached while they are told so.
 pub(crate) struct Line<T> {
@@ -31,6 +31,17 @@ pub(crate) struct Line<T> {
     pub(crate) cut: Arc<AtomicBool>,
     /// Whether it answers, and refuses what it is asked.
     pub(crate) refused: Arc<AtomicBool>,
+    pub(crate) asked: Arc<Asked>,
+}
+
+/// How often jobs were asked for something.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// Claims that have begun, and whether they wait.
+    pub(crate) claims: AtomicU64,
+    pub(crate) claims_wait: AtomicBool,
+    /// How often somebody was about to wait for a change.
+    pub(crate) turns: AtomicU64,
 }
 
 impl<T> Line<T> {
@@ -58,6 +69,10 @@ impl<T> Line<T> {
 impl Table for Line<MemoryTable> {
     fn change(&self, rows: Rows<'_>, change: &mut Change<'_>) -> Result<(), JobsError> {
         self.jobs()?;
+        if matches!(rows, Rows::Claimable(_)) {
+            self.asked.claims.fetch_add(1, Ordering::Relaxed);
+            until(|| !self.asked.claims_wait.load(Ordering::Relaxed));
+        }
         self.inner.change(rows, change)
     }
     fn find(&self, ids: &[StatementId]) -> Result<Vec<Job>, JobsError> {
@@ -93,7 +108,9 @@ impl Table for Line<MemoryTable> {
         self.inner.delete_ended(horizon)
     }
     fn turn(&self) -> u64 {
-        self.inner.turn()
+        let turn = self.inner.turn();
+        self.asked.turns.fetch_add(1, Ordering::Relaxed);
+        turn
     }
     fn wait(&self, turn: u64, patience: Duration) {
         self.inner.wait(turn, patience);
@@ -132,6 +149,7 @@ pub(crate) struct Fleet {
     pub(crate) objects: MemoryObjects,
     pub(crate) jobs_cut: Arc<AtomicBool>,
     pub(crate) jobs_refused: Arc<AtomicBool>,
+    pub(crate) jobs_asked: Arc<Asked>,
     pub(crate) objects_cut: Arc<AtomicBool>,
     pub(crate) objects_refused: Arc<AtomicBool>,
     time: Arc<AtomicU64>,
@@ -154,16 +172,34 @@ impl Fleet {
         let (clock, jobs_cut) = (time.clone(), Arc::new(AtomicBool::new(false)));
         let inner = MemoryTable::with_clock(Arc::new(move || clock.load(Ordering::Relaxed)));
         let jobs_refused = Arc::new(AtomicBool::new(false));
-        let table = Arc::new(Line { inner, cut: jobs_cut.clone(), refused: jobs_refused.clone() });
+        let jobs_asked: Arc<Asked> = Arc::default();
+        let (cut, refused, asked) = (jobs_cut.clone(), jobs_refused.clone(), jobs_asked.clone());
+        let table = Arc::new(Line { inner, cut, refused, asked });
         let (objects, objects_cut) = (MemoryObjects::default(), Arc::new(AtomicBool::new(false)));
         let objects_refused = Arc::default();
-        Self { table, objects, jobs_cut, jobs_refused, objects_cut, objects_refused, time, policy: policy() }
+        let policy = policy();
+        Self {
+            table,
+            objects,
+            jobs_cut,
+            jobs_refused,
+            jobs_asked,
+            objects_cut,
+            objects_refused,
+            time,
+            policy,
+        }
     }
 
     /// One in which a job that failed waits until time is let pass.
     pub(crate) fn with_backoff(backoff: Duration) -> Self {
         let policy = Policy { backoff, backoff_max: backoff, ..policy() };
         Self { policy, ..Self::new() }
+    }
+
+    /// One with leases of this length.
+    pub(crate) fn with_lease(lease: Duration) -> Self {
+        Self { policy: Policy { lease, ..policy() }, ..Self::new() }
     }
 
     /// One in which no worker rests.
@@ -178,7 +214,7 @@ impl Fleet {
 
     pub(crate) fn shared(&self, backend: Arc<dyn Backend>) -> Arc<Shared> {
         let (inner, cut) = (self.objects.clone(), self.objects_cut.clone());
-        let objects = Line { inner, cut, refused: self.objects_refused.clone() };
+        let objects = Line { inner, cut, refused: self.objects_refused.clone(), asked: Arc::default() };
         Arc::new(Shared::new(Arc::new(objects), backend, Bounds::default()))
     }
 
@@ -231,26 +267,32 @@ impl Fleet {
     }
 
     pub(crate) fn worker_over(&self, backend: Arc<dyn Backend>, settings: Settings) -> Machine {
-        self.machine(backend, settings, |worker, stop| worker.run(stop))
+        self.machine(self.shared(backend), settings, |worker, stop| worker.run(stop))
+    }
+
+    /// One that looks for what is shared in a place where nothing is.
+    pub(crate) fn blind_worker(&self, name: &str) -> Machine {
+        let nowhere = Arc::new(Shared::new(Arc::new(MemoryObjects::default()), mock(), Bounds::default()));
+        self.machine(nowhere, settings(name), |worker, stop| worker.run(stop))
     }
 
     /// One in a process that has other work.
     pub(crate) fn lasting_worker(&self, backend: &Arc<MockBackend>, settings: Settings) -> Machine {
-        self.machine(backend.clone(), settings, |worker, stop| {
+        self.machine(self.shared(backend.clone()), settings, |worker, stop| {
             worker.run_lastingly(stop, Duration::from_millis(5))
         })
     }
 
     fn machine(
         &self,
-        backend: Arc<dyn Backend>,
+        shared: Arc<Shared>,
         settings: Settings,
         run: fn(&Worker, &Arc<AtomicBool>) -> Result<Report, WorkerError>,
     ) -> Machine {
         let (stop, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(vec![])));
         let hears = heard.clone();
         let hear = Arc::new(move |event: &Event| hears.lock().unwrap().push(event.clone()));
-        let worker = Worker::new(settings, self.queue(), self.shared(backend), hear);
+        let worker = Worker::new(settings, self.queue(), shared, hear);
         let stopping = stop.clone();
         let thread = std::thread::spawn(move || run(&worker, &stopping));
         Machine { stop, heard, thread }
@@ -302,6 +344,29 @@ pub(crate) fn mock() -> Arc<MockBackend> {
 
 pub(crate) fn mock_with(config: MockConfig) -> Arc<MockBackend> {
     Arc::new(MockBackend::new(config, Arc::new(Blake3), Arc::new(Ledger)))
+}
+
+/// A backend whose proofs end when they are let.
+pub(crate) struct Gated {
+    inner: Arc<MockBackend>,
+    pub(crate) open: AtomicBool,
+}
+
+impl Gated {
+    pub(crate) fn new(inner: &Arc<MockBackend>) -> Arc<Wrapped<Self>> {
+        Arc::new(Wrapped(Self { inner: inner.clone(), open: AtomicBool::new(false) }))
+    }
+}
+
+impl Wrapper for Gated {
+    fn inner(&self) -> &dyn Backend {
+        self.inner.as_ref()
+    }
+
+    fn prove_under(&self, task: &Task, control: &Control) -> Result<Proof, ProveError> {
+        until(|| self.open.load(Ordering::Relaxed) || control.is_cancelled());
+        self.inner.prove_under(task, control)
+    }
 }
 
 /// A task by number, which relies on nothing.

@@ -14,6 +14,7 @@ use reprise_jobs::WorkerName;
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, PinsDigest};
 use reprise_model::statement::{Kind, StatementId};
+use reprise_store::explanation::{Explanation, explain};
 use reprise_store::port::{Floor, NewEntry};
 use reprise_store::provenance::Provenance;
 use reprise_store::{Options, ReceiptStore, Store};
@@ -193,17 +194,22 @@ fn a_node_condemns_what_its_store_prunes_and_announces_itself_before_it_wants_an
     let floors = Arc::new(Floors::new(shared.clone(), WorkerName::new("a").unwrap()));
     let own: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(mock(), Options::default()).unwrap());
     let tier = SharedTier::new(own.clone(), shared).unwrap().with_floors(floors.clone(), true);
-    tier.prune_floor(&PINS).unwrap();
-    let announced = format!("floors/1/{}/a", PINS.digest().to_hex());
-    assert!(ground.objects.read(&announced, 100).unwrap().is_some());
-    let coordinate = |checkpoint| Coordinate {
-        checkpoint: Checkpoint(checkpoint),
+    let floor = tier.prune_floor(&PINS).unwrap();
+    // Whoever explains a place reads the floor too.
+    let place = Coordinate {
+        checkpoint: Checkpoint(1),
         block_hash: BlockHash([1; 32]),
         position: Position::Transaction { merge_index: 0 },
         program: receipt(1).claim.program,
         profile: receipt(1).statement.profile,
         pins: PINS,
     };
+    assert_eq!(explain(&tier, &place).unwrap(), Explanation::Nothing);
+    assert_eq!(ground.objects.list("floors/", "", 9).unwrap().len(), 0, "a read announces nothing");
+    tier.announce(&PINS, floor);
+    let announced = format!("floors/1/{}/a", PINS.digest().to_hex());
+    assert!(ground.objects.read(&announced, 100).unwrap().is_some());
+    let coordinate = |checkpoint| Coordinate { checkpoint: Checkpoint(checkpoint), ..place };
     for (number, checkpoint) in [(1, 4), (2, 20)] {
         let entry = NewEntry {
             receipt: receipt(number),

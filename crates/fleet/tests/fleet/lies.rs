@@ -173,6 +173,21 @@ fn a_receipt_that_is_overwritten_after_it_was_believed_is_proved_again_and_never
 }
 
 #[test]
+fn a_receipt_that_is_pruned_after_it_was_believed_is_proved_again_and_speaks_against_nobody() {
+    let (fleet, own, far) = (Fleet::new(), mock(), mock());
+    let machine = fleet.worker("far", &far);
+    for _ in 0..policy().strikes_max {
+        fleet.node(&own).prove(&task(1)).unwrap();
+        fleet.objects.delete(&receipt_key(&id(&task(1)))).unwrap();
+    }
+    assert_eq!((own.prove_calls(), far.prove_calls()), (0, u64::from(policy().strikes_max)));
+    let known = fleet.queue().standing(&WorkerName::new("far").unwrap()).unwrap().worker.unwrap();
+    assert_eq!((known.strikes, known.tally.rejected), (0, 0));
+    assert_eq!(fleet.queue().find(&[id(&task(1))]).unwrap()[0].failures, 0);
+    machine.end();
+}
+
+#[test]
 fn an_input_that_is_overwritten_is_noticed_and_shared_again() {
     let backoff = Duration::from_secs(1);
     let (fleet, own, far) = (Fleet::with_backoff(backoff), mock(), mock());

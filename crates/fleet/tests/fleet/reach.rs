@@ -5,19 +5,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use reprise_fleet::attempt::Prover;
-use reprise_fleet::claimed::{Claimed, Ended, Hold, Stage, Stepped, With};
+use reprise_fleet::claimed::{Claimed, Ended, Hold, Losses, Stage, Stepped, With};
 use reprise_fleet::input::Input;
-use reprise_fleet::shared::{Fetched, Shared};
+use reprise_fleet::objects::Objects;
+use reprise_fleet::shared::{Fetched, Shared, input_key};
 use reprise_fleet::worker::Event;
-use reprise_jobs::job::{Capacity, Class, Offer, Priority, State};
+use reprise_jobs::job::{Capacity, Class, Offer, Priority, State, StateName};
 use reprise_jobs::machine::{Answer, Beat};
 use reprise_jobs::queue::Claims;
+use reprise_jobs::table::Filter;
 use reprise_jobs::{Job, Lease, WorkerName};
+use reprise_model::digest::Digest;
 use reprise_model::statement::{ClaimScheme, Kind};
 use reprise_prover::backend::{Backend, Control};
 use reprise_prover::mock::MockBackend;
 
-use crate::bench::{Fleet, id, mock, policy, settings, task};
+use crate::bench::{Fleet, Machine, id, mock, policy, settings, task, until};
 
 const SHORT: Duration = Duration::from_millis(1);
 
@@ -26,9 +29,23 @@ fn name(name: &str) -> WorkerName {
 }
 
 fn offer(fleet: &Fleet) {
+    offer_number(fleet, 0);
+}
+
+fn offer_number(fleet: &Fleet, number: u8) {
+    let id = id(&task(number));
+    let input = fleet.shared(mock()).put_input(&id, &Input::of(&task(number))).unwrap();
+    offer_with(fleet, number, input);
+}
+
+fn offer_with(fleet: &Fleet, number: u8, input: Digest) {
     let class = Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0, device: None };
-    let input = fleet.shared(mock()).put_input(&id(&task(0)), &Input::of(&task(0))).unwrap();
-    fleet.queue().offer(&[Offer { id: id(&task(0)), class, priority: Priority(0), input }]).unwrap();
+    let priority = Priority(i64::from(number));
+    fleet.queue().offer(&[Offer { id: id(&task(number)), class, priority, input }]).unwrap();
+}
+
+fn in_state(fleet: &Fleet, state: StateName) -> usize {
+    fleet.queue().list(&Filter { state: Some(state), ..Filter::default() }).unwrap().len()
 }
 
 fn claim(fleet: &Fleet, worker: &str) -> Option<(Lease, Job)> {
@@ -50,6 +67,7 @@ struct ByHand<'f> {
     shared: Arc<Shared>,
     backend: Arc<MockBackend>,
     claimed: Claimed,
+    losses: Losses,
     control: Control,
 }
 
@@ -59,7 +77,8 @@ impl<'f> ByHand<'f> {
         let (lease, job) = claim(fleet, worker).unwrap();
         let (backend, control) = (mock(), Control::default());
         let claimed = Claimed::new(Hold::new(lease, policy().lease * 1000), job);
-        Self { fleet, shared: fleet.shared(backend.clone()), backend, claimed, control }
+        let losses = Losses::default();
+        Self { fleet, shared: fleet.shared(backend.clone()), backend, claimed, losses, control }
     }
 
     fn step(&mut self, now: Duration) -> Stepped {
@@ -70,7 +89,7 @@ impl<'f> ByHand<'f> {
             hold.lose();
             self.control.cancel();
         }
-        let with = With { queue: &queue, shared: &self.shared, prover: &prover, now };
+        let with = With { queue: &queue, shared: &self.shared, prover: &prover, losses: &self.losses, now };
         self.claimed.step(&self.control, with)
     }
 
@@ -195,4 +214,67 @@ fn a_worker_that_cannot_load_its_job_gives_it_back_waits_and_goes_on_when_it_can
     let report = machine.end();
     assert_eq!((report.proved, report.failed), (1, 0));
     assert!(report.released >= 1);
+}
+
+#[test]
+fn machines_that_look_in_the_wrong_place_quarantine_nothing_beside_one_that_proves() {
+    let backoff = Duration::from_secs(1);
+    let (fleet, far, jobs) = (Fleet::with_backoff(backoff), mock(), 12);
+    (0..jobs).for_each(|number| offer_number(&fleet, number));
+    let blind = ["blind-1", "blind-2"].map(|name| fleet.blind_worker(name));
+    let all = usize::from(jobs);
+    let waits = |event: &Event| matches!(event, Event::Waiting(reason) if reason.contains("is not among"));
+    let all_wait = || blind.iter().all(|it| it.heard.lock().unwrap().iter().any(waits));
+    // Whatever was found gone waits for a moment; then they would have it again.
+    until(|| {
+        fleet.pass(backoff);
+        all_wait() || in_state(&fleet, StateName::Quarantined) == all
+    });
+    let sound = fleet.worker("sound", &far);
+    until(|| {
+        fleet.pass(backoff);
+        in_state(&fleet, StateName::Done) + in_state(&fleet, StateName::Quarantined) == all
+    });
+    assert_eq!((in_state(&fleet, StateName::Quarantined), far.prove_calls()), (0, u64::from(jobs)));
+    let lapses: u32 = fleet.queue().list(&Filter::default()).unwrap().iter().map(|job| job.lapses).sum();
+    assert!(lapses < 2 * u32::from(jobs), "{lapses}");
+    let _ = blind.map(Machine::end);
+    sound.end();
+}
+
+#[test]
+fn what_this_build_cannot_read_is_given_back_at_once_and_costs_no_attempt() {
+    let (fleet, far) = (Fleet::new(), mock());
+    let mut newer = Input::of(&task(0)).encode();
+    newer[0] += 1;
+    let digest = reprise_fleet::input::digest(&newer);
+    fleet.objects.replace(&input_key(&id(&task(0)), &digest), newer).unwrap();
+    offer_with(&fleet, 0, digest);
+    let machine = fleet.worker("older", &far);
+    machine.until(|event| matches!(event, Event::Waiting(_) | Event::Failed(..)));
+    machine.until(|event| matches!(event, Event::Released(_) | Event::Failed(..)));
+    // What it can read it proves once it looks again.
+    offer_number(&fleet, 1);
+    fleet.queue().cancel(&[id(&task(0))]).unwrap();
+    machine.until(|event| matches!(event, Event::Proved(..)));
+    let report = machine.end();
+    assert_eq!((report.proved, report.failed), (1, 0));
+    assert_eq!(fleet.queue().find(&[id(&task(0))]).unwrap()[0].lapses, 0);
+}
+
+#[test]
+fn what_is_gone_counts_against_its_job_as_long_as_the_machine_finds_others() {
+    let fleet = Fleet::with_backoff(SHORT);
+    let mut machine = ByHand::new(&fleet, "w");
+    for number in 1..9 {
+        offer_with(&fleet, number, Digest([number; 32]));
+        let (lease, job) = claim(&fleet, "w").unwrap();
+        let gone = Claimed::new(Hold::new(lease, policy().lease * 1000), job);
+        let found = std::mem::replace(&mut machine.claimed, gone);
+        assert!(matches!(machine.step(SHORT), Stepped::Ended(Ended::InputLost(_))), "{number}");
+        machine.claimed = found;
+        assert!(matches!(machine.step(SHORT), Stepped::On), "it is loaded");
+        machine.claimed = Claimed::new(machine.claimed.hold().clone(), machine.claimed.job().clone());
+    }
+    assert!(fleet.queue().list(&Filter::default()).unwrap().iter().skip(1).all(|job| job.lapses == 1));
 }

@@ -8,12 +8,12 @@ use reprise_fleet::housekeeping::{self, Household, Keeping, Sweep};
 use reprise_fleet::input::Input;
 use reprise_fleet::objects::{MemoryObjects, Objects, ObjectsError};
 use reprise_fleet::shared::{Bounds, Fetched, Missing, Shared, receipt_key};
-use reprise_jobs::WorkerName;
 use reprise_jobs::job::{Class, Offer, Priority};
-use reprise_model::digest::ProgramId;
+use reprise_jobs::{Queue, WorkerName};
+use reprise_model::digest::{Digest, ProgramId};
 use reprise_model::profile::SealKind;
 use reprise_model::receipt::{Receipt, Verified};
-use reprise_model::statement::{Claim, ClaimScheme, Kind};
+use reprise_model::statement::{Claim, ClaimScheme, Kind, StatementId};
 use reprise_store::envelope::Envelope;
 use reprise_store::provenance::{Origin, Provenance};
 use reprise_store::{Options, ReceiptStore, Store};
@@ -125,6 +125,31 @@ fn an_input_reads_back_and_one_of_another_format_is_refused_by_name() {
     assert!(matches!(absent, Missing::Absent { .. }));
 }
 
+/// A node's, and the node's own store.
+fn household(shared: Arc<Shared>, queue: Queue) -> (Household, Arc<dyn ReceiptStore>) {
+    let floors = Arc::new(Floors::new(shared.clone(), WorkerName::new("node").unwrap()));
+    let own: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(mock(), Options::default()).unwrap());
+    let (inputs, receipts) = (Sweep::of(2), Sweep::of(2));
+    (Household { queue: Some(queue), shared, floors, own: Arc::downgrade(&own), inputs, receipts }, own)
+}
+
+#[test]
+fn a_round_deletes_all_jobs_that_ended_long_ago_however_many() {
+    let (fleet, jobs) = (Fleet::new(), 2500u32);
+    let (shared, queue) = (fleet.shared(mock()), fleet.queue());
+    let class = Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 0, device: None };
+    let id = |number: u32| StatementId(*blake3::hash(&number.to_be_bytes()).as_bytes());
+    let (ids, input): (Vec<StatementId>, _) = ((0..jobs).map(id).collect(), Digest::ZERO);
+    let offer = |id: &StatementId| Offer { id: *id, class, priority: Priority(0), input };
+    queue.offer(&ids.iter().map(offer).collect::<Vec<_>>()).unwrap();
+    assert_eq!(queue.settle(&ids).unwrap(), ids.len());
+    let (house, _own) = household(shared, queue.clone());
+    let keeping = Keeping { input_grace: Duration::ZERO, receipts: None, floor_grace: None };
+    assert_eq!(housekeeping::keep(&house, &keeping).unwrap().jobs, 0, "they have just ended");
+    fleet.pass(queue.policy().retention + Duration::from_secs(1));
+    assert_eq!(housekeeping::keep(&house, &keeping).unwrap().jobs, u64::from(jobs));
+}
+
 #[test]
 fn inputs_of_jobs_that_will_not_be_proved_are_collected_and_receipts_are_kept_for_their_time() {
     let fleet = Fleet::new();
@@ -140,10 +165,7 @@ fn inputs_of_jobs_that_will_not_be_proved_are_collected_and_receipts_are_kept_fo
     queue.settle(&[id(&task(1))]).unwrap();
     queue.quarantine(&[id(&task(2))], "by hand").unwrap();
     shared.publish(&receipt(1), Kind::Transaction, &Provenance::default()).unwrap();
-    let floors = Arc::new(Floors::new(shared.clone(), WorkerName::new("node").unwrap()));
-    let own: Arc<dyn ReceiptStore> = Arc::new(Store::in_memory(mock(), Options::default()).unwrap());
-    let (inputs, receipts) = (Sweep::of(2), Sweep::of(2));
-    let house = Household { queue: Some(queue), shared, floors, own: Arc::downgrade(&own), inputs, receipts };
+    let (house, _own) = household(shared, queue);
     let keeping = |grace| Keeping { input_grace: grace, receipts: Some(Duration::ZERO), floor_grace: None };
     let kept = housekeeping::keep(&house, &keeping(Duration::from_secs(3600))).unwrap();
     assert_eq!(kept.inputs, 0, "somebody may be about to offer them");

@@ -10,12 +10,13 @@ use reprise_fleet::shared::Fetched;
 use reprise_fleet::worker::{Event, Settings, WorkerError};
 use reprise_jobs::job::{Class, Offer, Priority, State, StateName};
 use reprise_jobs::table::Filter;
+use reprise_model::digest::Digest;
 use reprise_model::statement::{ClaimScheme, Kind};
 use reprise_prover::backend::{Backend, Control};
 use reprise_prover::mock::MockConfig;
 use reprise_prover::workers::HANGING_MAX;
 
-use crate::bench::{Fleet, Machine, id, mock, mock_with, receipt, settings, task, until};
+use crate::bench::{Fleet, Gated, Machine, id, mock, mock_with, receipt, settings, task, until};
 
 /// Offers tasks as a node would.
 fn offer(fleet: &Fleet, numbers: impl IntoIterator<Item = u8>) {
@@ -198,6 +199,105 @@ fn a_node_whose_jobs_were_refused_for_a_while_proves_for_its_fleet_again() {
     until(|| machine.thread.is_finished() || in_state(&fleet, StateName::Done) == 1);
     machine.end();
     assert_eq!((in_state(&fleet, StateName::Done), far.prove_calls()), (1, 1));
+}
+
+#[test]
+fn a_worker_that_is_refused_in_the_middle_of_a_proof_shares_its_receipt_before_it_ends() {
+    let (fleet, far) = (Fleet::new(), mock());
+    let gated = Gated::new(&far);
+    offer(&fleet, 0..1);
+    // One device is free, and asks for work all the while.
+    let machine = fleet.worker_over(gated.clone(), Settings { devices: 2, ..settings("w") });
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    fleet.jobs_refused.store(true, Ordering::Relaxed);
+    until(|| waits(&machine) || machine.thread.is_finished());
+    gated.open.store(true, Ordering::Relaxed);
+    let ended = machine.thread.join().unwrap();
+    assert!(matches!(ended, Err(WorkerError::Jobs(_))), "{ended:?}");
+    assert!(matches!(fleet.shared(mock()).fetch(&id(&task(0))), Ok(Fetched::Receipt(_))));
+    assert_eq!(far.prove_calls(), 1);
+}
+
+#[test]
+fn a_refusal_that_is_mended_while_a_proof_runs_ends_nothing() {
+    let (fleet, far) = (Fleet::new(), mock());
+    let gated = Gated::new(&far);
+    offer(&fleet, 0..1);
+    let machine = fleet.worker_over(gated.clone(), Settings { devices: 2, ..settings("w") });
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    fleet.jobs_refused.store(true, Ordering::Relaxed);
+    until(|| waits(&machine) || machine.thread.is_finished());
+    fleet.jobs_refused.store(false, Ordering::Relaxed);
+    offer(&fleet, 1..2);
+    gated.open.store(true, Ordering::Relaxed);
+    until(|| in_state(&fleet, StateName::Done) == 2 || machine.thread.is_finished());
+    assert_eq!((machine.end().proved, far.prove_calls()), (2, 2));
+}
+
+/// Whether it has said that the jobs do not answer, or refuse.
+fn waits(machine: &Machine) -> bool {
+    machine.heard.lock().unwrap().iter().any(|event| matches!(event, Event::Waiting(_)))
+}
+
+#[test]
+fn after_an_outage_that_is_longer_than_a_lease_whoever_lives_keeps_what_it_proves() {
+    // Time passes for leases alone. The next sign of life is seconds away, and an idle worker asks again after one.
+    let lease = Duration::from_secs(9);
+    let (fleet, far, other) = (Fleet::with_lease(lease), mock(), mock());
+    let gated = Gated::new(&far);
+    offer(&fleet, 0..1);
+    let busy = fleet.worker_over(gated.clone(), settings("busy"));
+    busy.until(|event| matches!(event, Event::Proving(..)));
+    let idle = fleet.worker("idle", &other);
+    fleet.jobs_cut.store(true, Ordering::Relaxed);
+    until(|| waits(&busy) && waits(&idle));
+    fleet.pass(lease * 2);
+    fleet.jobs_cut.store(false, Ordering::Relaxed);
+    let stands = || fleet.queue().find(&[id(&task(0))]).unwrap().remove(0);
+    let now_ms = || fleet.queue().now_ms().unwrap();
+    until(|| !matches!(stands().state, State::Running { until_ms, .. } if until_ms <= now_ms()));
+    gated.open.store(true, Ordering::Relaxed);
+    until(|| in_state(&fleet, StateName::Done) == 1);
+    assert_eq!((far.prove_calls(), other.prove_calls(), stands().lapses), (1, 0, 0));
+    let tally = fleet.queue().standing(&settings("busy").name).unwrap().worker.unwrap().tally;
+    assert_eq!(tally.lapsed, 0);
+    busy.end();
+    idle.end();
+}
+
+#[test]
+fn a_worker_that_is_woken_often_while_it_looks_looks_once_more() {
+    let (fleet, far) = (Fleet::new(), mock());
+    let gated = Gated::new(&far);
+    offer(&fleet, 0..1);
+    let settings = Settings { devices: 2, poll: Duration::from_secs(3600), ..settings("w") };
+    let machine = fleet.worker_over(gated.clone(), settings);
+    machine.until(|event| matches!(event, Event::Proving(..)));
+    let turns = || fleet.jobs_asked.turns.load(Ordering::Relaxed);
+    until(|| turns() > 0);
+    let claims = || fleet.jobs_asked.claims.load(Ordering::Relaxed);
+    // An offer of what this machine cannot do wakes it.
+    let ring = |number: u8| {
+        let before = turns();
+        let class =
+            Class { kind: Kind::Transaction, profile: mock().profile().id(), memory: 9, device: None };
+        let (id, input) = (id(&task(number)), Digest::ZERO);
+        fleet.queue().offer(&[Offer { id, class, priority: Priority(0), input }]).unwrap();
+        until(|| turns() > before);
+    };
+    fleet.jobs_asked.claims_wait.store(true, Ordering::Relaxed);
+    let before = claims();
+    ring(1);
+    until(|| claims() > before);
+    (2..102).for_each(ring);
+    // What the device says comes after all of that.
+    gated.open.store(true, Ordering::Relaxed);
+    until(|| in_state(&fleet, StateName::Done) == 1);
+    fleet.jobs_asked.claims_wait.store(false, Ordering::Relaxed);
+    machine.until(|event| matches!(event, Event::Proved(..)));
+    let looked = claims() - before;
+    assert!(looked <= 4, "{looked} times");
+    machine.end();
 }
 
 #[test]
