@@ -26,8 +26,9 @@ use reprise_store::ReceiptStore;
 use reprise_store::port::{NewEntry, PutOutcome, StoreError};
 
 use crate::event::Observer;
+use crate::executor::{Executor, Message};
 use crate::keeper::{Keeper, Kept};
-use crate::pipeline::{Context, Executor, Message, Pipeline, RunError, RunOutcome};
+use crate::pipeline::{Context, Pipeline, RunError, RunOutcome};
 use crate::pulse::Pulse;
 
 /// How often the request to stop is checked while nothing happens.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`wire`] | makes and connects the components |
 //! | [`pipeline`] | the components, and the messages between them: no thread, no clock |
+//! | [`executor`] | the port to what takes time: look-ups, proofs, writes |
 //! | [`attempts`] | failed and interrupted attempts, over every process of a data directory |
 //! | `deferred` | work that waits for the disk |
 //! | `diagnostics` | provenance, and the dumps of a divergence |
@@ -41,6 +42,7 @@ pub mod dev;
 mod diagnostics;
 pub mod driver;
 pub mod event;
+pub mod executor;
 pub mod finding;
 pub mod health;
 pub mod keeper;

@@ -22,7 +22,8 @@ use reprise_store::ReceiptStore;
 use reprise_store::port::{NewEntry, StoreError};
 
 use crate::event::Observer;
-use crate::pipeline::{Context, Executor, Message, RunError};
+use crate::executor::{Executor, Message};
+use crate::pipeline::{Context, RunError};
 use crate::wire::{self, Deployment, Origin, Settings, WireError};
 
 /// Why a directory cannot be read.
