@@ -17,8 +17,9 @@ use reprise_node::finding::{Finding, Verdict};
 use crate::claim;
 use crate::client;
 use crate::covenant::{Rules, State};
-use crate::follower::{self, Chain, WithTimeout};
+use crate::follower;
 use crate::key::Key;
+use crate::node_chain::{Chain, WithTimeout};
 use crate::sink::SinkError;
 use crate::track::Track;
 use crate::utxos::{coins, unspent};
@@ -158,7 +159,7 @@ pub fn examine(subject: &Subject<'_>) -> Vec<Finding> {
 async fn ask(subject: &Subject<'_>) -> Result<Facts, SinkError> {
     let client = client::connect(subject.url).await?;
     let rpc: &dyn RpcApi = client.as_ref();
-    let chain = WithTimeout { chain: client.rpc(), timeout: ANSWER_WITHIN };
+    let chain = WithTimeout { chain: Box::new(client.rpc()), timeout: ANSWER_WITHIN };
     let info = chain.server().await?;
     let network = info.network_id;
     let sink = chain.tip().await?;

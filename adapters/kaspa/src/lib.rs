@@ -21,7 +21,9 @@
 //! | `script` | builds scripts |
 //! | [`sink`] | sends settlements |
 //! | [`claim`] | how exits are paid; the vault |
+//! | [`founding`] | the founding of a covenant |
 //! | [`exit_payer`] | pays the exits of settlements |
+//! | [`claims`] | the claims that a command pays |
 //! | [`allowance`] | what may be paid in a day |
 //! | `bid` | replaces what waits in the node's mempool for too little |
 //! | `conflict` | what waits there, and since when |
@@ -34,6 +36,7 @@
 //! | [`user`] | a user of the lane: messages as transactions |
 //! | [`key`] | the key that pays |
 //! | [`opening`] | shows whose output a lane transaction spends |
+//! | [`node_chain`] | the chain as a node tells it |
 //! | [`names`] | names of networks, lanes and accounts |
 //! | [`client`] | a connection to a node |
 
@@ -41,6 +44,7 @@ mod acceptance;
 pub mod allowance;
 mod bid;
 pub mod claim;
+pub mod claims;
 pub mod client;
 pub mod coin;
 mod conflict;
@@ -51,12 +55,14 @@ pub mod exit_payer;
 #[cfg(test)]
 mod fake_node;
 pub mod follower;
+pub mod founding;
 pub mod in_flight;
 pub mod keep_alive;
 pub mod key;
 pub mod l1;
 pub mod live;
 pub mod names;
+pub mod node_chain;
 pub mod opening;
 pub mod payload;
 pub mod root;

@@ -56,8 +56,9 @@ use tokio::sync::watch;
 
 use crate::client::{self, Client, ClientError};
 use crate::covenant::{Rules, State};
-use crate::follower::{Chain, FirstState, FollowError, Follower, StatementOf, WithTimeout};
+use crate::follower::{FirstState, FollowError, Follower, StatementOf};
 use crate::names;
+use crate::node_chain::{Chain, WithTimeout};
 use crate::root::{self, First, RootError};
 use crate::track::Track;
 use crate::wake::WakeUp;
@@ -644,7 +645,7 @@ pub fn root_of_covenant(
     })
 }
 
-fn chain(options: &Options, client: &Client) -> WithTimeout<Box<dyn Chain>> {
+fn chain(options: &Options, client: &Client) -> WithTimeout<'static> {
     let rpc = client.rpc();
     let chain = match &options.through {
         Some(through) => through(Box::new(rpc)),

@@ -28,7 +28,7 @@ use reprise_model::lane::LaneError;
 
 use crate::client::Unanswered;
 use crate::covenant::{Rules, State};
-use crate::follower::Chain;
+use crate::node_chain::Chain;
 use crate::settlement::{continues, is_script_hash, spends};
 use crate::{block_hash, kaspa_hash};
 

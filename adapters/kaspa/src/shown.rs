@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use crate::client::{self, ClientError, Unanswered};
 use crate::coin::Coin;
 use crate::covenant::Rules;
-use crate::follower::{Chain, StatementOf};
+use crate::follower::StatementOf;
+use crate::node_chain::Chain;
 use crate::utxos::{UtxoError, unspent};
 use crate::{block_hash, kaspa_hash, payload};
 

@@ -45,7 +45,6 @@
 //! mocked ones, is made only with an [`OwnNetwork`].
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -55,7 +54,7 @@ use kaspa_addresses::Prefix;
 use kaspa_consensus_core::Hash;
 use kaspa_consensus_core::config::params::Params;
 use kaspa_consensus_core::network::NetworkId;
-use kaspa_consensus_core::subnets::{SUBNETWORK_ID_NATIVE, SubnetworkId};
+use kaspa_consensus_core::subnets::SUBNETWORK_ID_NATIVE;
 use kaspa_consensus_core::tx::ScriptPublicKey;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use kaspa_txscript::script_builder::ScriptBuilder;
@@ -74,15 +73,15 @@ use crate::claim;
 use crate::client::{self, Client, ClientError, Unanswered, unanswered};
 use crate::coin::{Coin, Fees, Funding};
 use crate::conflict::Conflict;
-use crate::covenant::{NotOwnError, OwnNetwork, Proof, Rules, SealReader, State};
+use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
+use crate::digest;
 use crate::exit_payer::{ExitPayer, PayError, PaymentContext, ShortError, SpentError};
 use crate::keep_alive::{KeepAlive, KeepAliveError};
 use crate::key::Key;
-use crate::names::{self, UnknownNetworkError};
+use crate::names::UnknownNetworkError;
 use crate::settlement::{BuildError, Completed, Selected, Settling};
-use crate::utxos::{self, FeePriority, Pending, UtxoError, coins, feerate, pending, send, unspent};
+use crate::utxos::{self, FeePriority, Pending, UtxoError, feerate, pending, send, unspent};
 use crate::wallet::Wallet;
-use crate::{digest, kaspa_hash};
 
 /// The wait before a failed job is tried again: a node's index of unspent outputs lags behind its tip.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -106,9 +105,6 @@ const MERGE_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the covenant is looked for in the key: a reorg can bring it back there.
 const ENTER_EVERY: Duration = Duration::from_secs(10);
-
-/// How long exits may be owed without a claim to them, before that is an error.
-const CLAIM_WITHIN: Duration = Duration::from_secs(120);
 
 /// Why a settlement was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -207,10 +203,13 @@ pub enum SinkError {
     },
     /// Exits are owed, and nobody can claim them.
     #[error(
-        "exits are owed, but within {CLAIM_WITHIN:?} the node listed no claim to them and the chain showed no payment: whoever \
+        "exits are owed, but within {within:?} the node listed no claim to them and the chain showed no payment: whoever \
          settled without a proof left none, or the node lags"
     )]
-    NoClaim,
+    NoClaim {
+        /// How long it was waited for.
+        within: Duration,
+    },
 }
 
 impl From<UtxoError> for SinkError {
@@ -255,7 +254,7 @@ impl SinkError {
             | Self::Node(_)
             | Self::Silent
             | Self::Thread(_)
-            | Self::NoClaim
+            | Self::NoClaim { .. }
             | Self::Unsure { .. } => Cause::NodeSilent,
             Self::Network { .. } | Self::Unknown(_) | Self::NotOwn(_) => Cause::WrongNetwork,
             Self::Elsewhere => Cause::Elsewhere,
@@ -581,7 +580,7 @@ impl SettleLoop {
                         }
                         _ => tracing::warn!(%statement, "the settlement could not be sent: {error}"),
                     }
-                    self.judge(&error);
+                    self.drop_silent_connection(&error);
                     // Bounded: the chain may have moved on.
                     tries = if last == Some(statement) { tries + 1 } else { 1 };
                     if matches!(error, SinkError::Elsewhere | SinkError::Orphaned { .. })
@@ -613,7 +612,7 @@ impl SettleLoop {
         }
         self.looked_for_founded = Some(Instant::now());
         if let Err(error) = answered(self.look_for_founded()).await {
-            self.judge(&error);
+            self.drop_silent_connection(&error);
             tracing::debug!("the covenant was not looked for in the key: {error}");
         }
     }
@@ -631,7 +630,7 @@ impl SettleLoop {
             Ok(Some(transaction)) => tracing::info!("an exit is being paid by {transaction}"),
             Ok(None) => {}
             Err(error) => {
-                self.judge(&error);
+                self.drop_silent_connection(&error);
                 return self.pay_error.begin(error.to_string());
             }
         }
@@ -648,7 +647,7 @@ impl SettleLoop {
             Ok(Some(transaction)) => tracing::info!("the lane is kept active by {transaction}"),
             Ok(None) => {}
             Err(error) => {
-                self.judge(&error);
+                self.drop_silent_connection(&error);
                 tracing::warn!("the lane could not be looked at, to keep it active: {error}");
             }
         }
@@ -667,7 +666,7 @@ impl SettleLoop {
             }
             Ok(None) => {}
             Err(error) => {
-                self.judge(&error);
+                self.drop_silent_connection(&error);
                 self.merged = Some(Instant::now());
                 tracing::debug!("coins are not merged: {error}");
             }
@@ -689,7 +688,7 @@ impl SettleLoop {
             }
             Ok(None) => {}
             Err(error) => {
-                self.judge(&error);
+                self.drop_silent_connection(&error);
                 tracing::debug!("the fee of what the key pays to itself is not raised: {error}");
             }
         }
@@ -713,7 +712,7 @@ impl SettleLoop {
             return Ok(());
         }
         if let Err(error) = self.enter(rpc, founded, waiting).await {
-            self.judge(&error);
+            self.drop_silent_connection(&error);
             self.entry_error.begin(error.to_string());
         }
         Ok(())
@@ -783,7 +782,7 @@ impl SettleLoop {
     }
 
     /// Drops the connection where the node did not answer.
-    fn judge(&mut self, error: &SinkError) {
+    fn drop_silent_connection(&mut self, error: &SinkError) {
         if matches!(error, SinkError::Node(_) | SinkError::Silent) {
             self.client = None;
         }
@@ -1016,111 +1015,6 @@ impl SettleLoop {
         let sent = self.sent.clone()?;
         utxos::waiting(rpc, sent.conflict.id).await.map(|_| sent)
     }
-}
-
-/// Founds a covenant of `value` sompi on a lane of the node's network, paid by `key`. Returns its id once the transaction is
-/// sent.
-///
-/// Without `proof` only on a private network: elsewhere nothing could settle it, and the value would be lost.
-pub fn found_covenant(
-    url: &str,
-    key: &Key,
-    proof: Option<&Proof>,
-    lane: [u8; 20],
-    (value, fee_max): (u64, u64),
-) -> Result<Digest, SinkError> {
-    let runtime = client::runtime();
-    runtime.map_err(SinkError::Thread)?.block_on(async {
-        let (client, network) = client::connect_indexed(url).await?;
-        let rpc: &dyn RpcApi = client.as_ref();
-        if proof.is_none() {
-            OwnNetwork::try_from(network)?;
-        }
-        let params = names::params(network)?;
-        let coins = coins(rpc, &params, key, network.into()).await?;
-        let fees = Fees { feerate: feerate(rpc, FeePriority::Normal).await?, fee_max };
-        let funding = Funding { coins: &coins, fees };
-        let (transaction, covenant) =
-            Settling::found_covenant(&params, key, SubnetworkId::from_bytes(lane), value, funding)?;
-        match send(rpc, &transaction).await {
-            Err(source) if !source.is_refusal() => {
-                let transaction = transaction.id();
-                Err(SinkError::Unsure { covenant: digest(covenant), transaction, source })
-            }
-            sent => Ok(sent.map(|_| digest(covenant))?),
-        }
-    })
-}
-
-/// Waits until a block has accepted the founding of a covenant by `key`.
-pub fn wait_for_founding(url: &str, key: &Key, covenant: Digest) -> Result<(), SinkError> {
-    let runtime = client::runtime();
-    runtime.map_err(SinkError::Thread)?.block_on(async {
-        loop {
-            match is_founded(url, key, covenant).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error @ (SinkError::Connect(_) | SinkError::Node(_))) => {
-                    tracing::warn!("waiting for the founding of {covenant}: {error}");
-                }
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(RETRY_AFTER).await;
-        }
-    })
-}
-
-async fn is_founded(url: &str, key: &Key, covenant: Digest) -> Result<bool, SinkError> {
-    let (client, network) = client::connect_indexed(url).await?;
-    let unspent = unspent(client.as_ref(), &key.script(), network.into()).await?;
-    Ok(unspent.iter().any(|it| it.entry.covenant_id == Some(kaspa_hash(covenant))))
-}
-
-/// Pays what `exit_payer` pays of the unpaid exits, and calls `sent` for each transaction. `news` follows the chain, and gives what
-/// is unpaid where that changed. Ends when the chain shows that nothing is left, or `stop` is set.
-pub fn pay_claims<E: From<SinkError>>(
-    url: &str,
-    (covenant, rules): (Digest, Rules),
-    payer: Payer,
-    mut exit_payer: ExitPayer,
-    news: &mut dyn FnMut() -> Result<Option<Vec<UnpaidExits>>, E>,
-    sent: &mut dyn FnMut(Hash),
-    stop: &AtomicBool,
-) -> Result<(), E> {
-    let mut wallet = Wallet::default();
-    let runtime = client::runtime();
-    // Blocking is fine here: the connection's tasks run on another thread.
-    runtime.map_err(SinkError::Thread)?.block_on(async {
-        let (client, network) = client::connect_indexed(url).await.map_err(SinkError::from)?;
-        let Payer { key, fee_max } = payer;
-        let (params, covenant) = (names::params(network).map_err(SinkError::from)?, kaspa_hash(covenant));
-        let settling = Settling { params, covenant, rules, key };
-        let context = PaymentContext { settling: &settling, prefix: network.into(), fee_max };
-        let mut moved = Instant::now();
-        while !stop.load(Ordering::Relaxed) {
-            if let Some(unpaid) = news()? {
-                exit_payer.set_unpaid(unpaid);
-                moved = Instant::now();
-            }
-            if exit_payer.is_idle() {
-                break;
-            }
-            let paid = exit_payer.step(client.as_ref(), context, &mut wallet).await;
-            if let Some(transaction) = paid.map_err(SinkError::from)? {
-                sent(transaction);
-                moved = Instant::now();
-                continue;
-            }
-            if exit_payer.is_under_way() {
-                moved = Instant::now();
-            } else if moved.elapsed() > CLAIM_WITHIN {
-                return Err(SinkError::NoClaim.into());
-            }
-            // Until the chain shows what was sent, or what somebody else sent.
-            tokio::time::sleep(RETRY_AFTER).await;
-        }
-        Ok(())
-    })
 }
 
 /// What is asked of a node, within the time that it has for it.

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use reprise_chain::source::{ChainSource, Poll, Progress};
 use reprise_disk::data_dir::DataDir;
+use reprise_kaspa::claims;
 use reprise_kaspa::exit_payer::{ExitPayer, UnpaidExits};
 use reprise_kaspa::follower::StatementOf;
 use reprise_kaspa::l1::{KaspaL1, Payer};
 use reprise_kaspa::live::Options;
 use reprise_kaspa::names;
-use reprise_kaspa::sink;
 use reprise_model::exit::{self, Payee};
 use reprise_node::l1::L1;
 use reprise_node::replay::Replay;
@@ -139,7 +139,7 @@ pub(crate) fn claims(
             Ok(changed.then(|| following.unpaid()))
         };
         let mut sent = |id| eprintln!("sent {id}");
-        sink::pay_claims(&url, (id, rules), payer, exit_payer, &mut news, &mut sent, &stop)?;
+        claims::pay(&url, (id, rules), payer, exit_payer, &mut news, &mut sent, &stop)?;
     }
     print(&following.unpaid(), payee, json);
     Ok(Exit::Done)

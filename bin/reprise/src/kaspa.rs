@@ -32,7 +32,7 @@ mod with {
     use reprise_kaspa::names::NetworkId;
     use reprise_kaspa::sink::SinkError;
     use reprise_kaspa::track::Track;
-    use reprise_kaspa::{claim, names, shown, sink};
+    use reprise_kaspa::{claim, founding, names, shown};
     use reprise_light::answer::Answer;
     use reprise_model::anchor::AnchorDepth;
     use reprise_model::digest::{BlockHash, Digest, PinsDigest, ResourceId};
@@ -431,10 +431,10 @@ mod with {
         })?;
         let lane = read(settings, "lane", names::subnetwork(&settings.l1.lane))?;
         let paid = (what.value, settings.covenant.fee_max);
-        let covenant = sink::found_covenant(&url, &key, proof.as_ref(), lane, paid);
+        let covenant = founding::found_covenant(&url, &key, proof.as_ref(), lane, paid);
         let covenant = covenant?;
         eprintln!("the founding of {} is sent; waiting until a block accepts it", covenant.to_hex());
-        sink::wait_for_founding(&url, &key, covenant).map_err(|e| Failure::Unknown(e.to_string()))?;
+        founding::wait_for_founding(&url, &key, covenant).map_err(|e| Failure::Unknown(e.to_string()))?;
         let covenant = covenant.to_hex();
         match json {
             true => println!("{}", json!({ "covenant": covenant })),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kaspa_rpc_core::{GetServerInfoResponse, GetVirtualChainFromBlockV2Response as Answer, RpcBlock};
 use reprise_kaspa::client::Unanswered;
-use reprise_kaspa::follower::Chain;
 use reprise_kaspa::lane_proof::LaneProof;
 use reprise_kaspa::live::ChainWrapper;
+use reprise_kaspa::node_chain::Chain;
 use reprise_model::digest::{BlockHash, Digest};
 
 /// What is done to answers; by default nothing.

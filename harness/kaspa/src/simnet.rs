@@ -24,8 +24,9 @@ use reprise_chain::recording::Lane;
 use reprise_kaspa::client::Client;
 use reprise_kaspa::coin::{Fees, Funding};
 use reprise_kaspa::covenant::Proof;
+use reprise_kaspa::founding;
 use reprise_kaspa::key::{Key, KeyError};
-use reprise_kaspa::sink::{self, SinkError};
+use reprise_kaspa::sink::SinkError;
 use reprise_kaspa::user::{self, UserError};
 use reprise_kaspa::{block_hash, claim, coin, names};
 use reprise_ledger::{Action, Payload};
@@ -253,7 +254,7 @@ impl Simnet {
     pub async fn found(&mut self, founder: Key, proof: Option<&Proof>) -> Result<(), SimnetError> {
         let (url, proof) = (self.node.url().to_owned(), proof.cloned());
         let (lane, paid) = (self.lane.subnetwork, (COVENANT_VALUE, FEE_MAX));
-        let founded = move || sink::found_covenant(&url, &founder, proof.as_ref(), lane, paid);
+        let founded = move || founding::found_covenant(&url, &founder, proof.as_ref(), lane, paid);
         let covenant = blocking(founded).await??;
         self.mine(&[]).await?;
         self.root = block_hash(self.mine(&[]).await?);

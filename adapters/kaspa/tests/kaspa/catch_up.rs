@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use reprise_kaspa::follower::{Chain, FollowError, PART_MAX, PROOFS_MAX, WithTimeout};
+use reprise_kaspa::follower::{FollowError, PART_MAX, PROOFS_MAX};
+use reprise_kaspa::node_chain::{Chain, WithTimeout};
 use reprise_kaspa::track::CheckError;
 use reprise_model::digest::BlockHash;
 use tokio::time::Instant;

@@ -13,9 +13,9 @@ use kaspa_rpc_core::{
 };
 use reprise_disk::data_dir::DataDir;
 use reprise_kaspa::block_hash;
-use reprise_kaspa::follower::Chain;
 use reprise_kaspa::lane_proof::LaneProof;
 use reprise_kaspa::live::{LiveL1, Options};
+use reprise_kaspa::node_chain::Chain;
 use reprise_kaspa_harness::altered::{Alter, Altered};
 use reprise_kaspa_harness::scenario::{A_FIRST, Fork, NAMESPACE, Stage};
 use reprise_model::digest::{Digest, PinsDigest};
