@@ -1068,6 +1068,7 @@ async fn selected(rpc: &dyn RpcApi, params: &Params, block: BlockHash) -> Result
 #[cfg(test)]
 mod tests {
     use kaspa_consensus_core::config::params::SIMNET_PARAMS;
+    use kaspa_consensus_core::subnets::SubnetworkId;
     use kaspa_consensus_core::tx::{Transaction, TransactionOutpoint, UtxoEntry};
     use reprise_model::digest::{PinsDigest, ResourceId};
     use reprise_model::journal::{AggregateJournal, Commitment, Transition};
@@ -1075,9 +1076,10 @@ mod tests {
     use super::*;
     use crate::coin::FEERATE_MIN;
     use crate::conflict::BUMP_AFTER;
-    use crate::covenant::STATE_VALUE;
+    use crate::covenant::{Rules, STATE_VALUE};
     use crate::exit_payer::tests::owed;
     use crate::fake_node::FakeNode;
+    use crate::names;
 
     const KASPA: u64 = 100_000_000;
     const COVENANT: Hash = Hash::from_bytes([4; 32]);
