@@ -148,7 +148,7 @@ impl Checker {
     }
 
     /// Moves an entry that failed into quarantine. `None` where it does not fail when the writer looks: a put replaced
-    /// it, or a prune deleted it, meanwhile.
+    /// it, or a prune deleted it, meanwhile. An error where its deletion cannot be made durable.
     fn condemn(&self, id: &StatementId, reason: QuarantineReason) -> Result<Option<Found>, StoreError> {
         let kind = self.tables.entry(id)?.map(|entry| entry.kind);
         let lookup = Lookup::Miss(MissReason::Quarantined(reason.clone()));
@@ -176,11 +176,8 @@ impl Checker {
             self.writer.send_with(0, step, Box::new(|_| ()));
             true
         } else {
-            self.writer.wait(step).unwrap_or_else(|error| {
-                self.counters.failed();
-                tracing::warn!(statement = %id, %error, "a failed entry could not be deleted; it stays a miss");
-                true
-            })
+            // While the entry is not deleted it is no miss: a put would find it stored, and drop the new proof.
+            self.writer.wait(step)?
         };
         Ok(condemned.then_some(Found { lookup, kind, took_ms: 0 }))
     }

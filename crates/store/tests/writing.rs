@@ -441,6 +441,21 @@ fn a_value_that_the_engine_cannot_read_is_a_miss_until_the_next_put() {
 }
 
 #[test]
+fn damage_that_cannot_be_recorded_is_an_error_and_no_miss_until_the_disk_can_be_written() {
+    let bench = with_policy(VerifyPolicy::Once);
+    bench.store.put(entry(1, &[at(1, 1)])).unwrap();
+    bench.engine.tamper(Table::Receipts, &id(1).0, |bytes| bytes[200] ^= 1).unwrap();
+    bench.engine.stop_after(0);
+    let refused = bench.store.get(&statement(1), &claim(1));
+    assert!(matches!(&refused, Err(error) if error.is_transient()), "a put would be taken for known: {refused:?}");
+    bench.engine.go_on();
+    let found = bench.store.get(&statement(1), &claim(1)).unwrap();
+    assert!(matches!(found, Lookup::Miss(MissReason::Quarantined(_))), "{found:?}");
+    assert!(bench.store.put(entry(1, &[at(1, 1)])).unwrap().new);
+    assert!(is_hit(&bench.store, 1));
+}
+
+#[test]
 fn an_entry_without_its_receipt_is_a_miss_until_the_next_put() {
     let bench = with_policy(VerifyPolicy::Once);
     bench.store.put(entry(1, &[at(1, 1)])).unwrap();
