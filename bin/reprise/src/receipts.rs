@@ -18,7 +18,7 @@ use reprise_model::statement::Kind;
 use reprise_store::archive::{self, ArchiveError, Exported, Imported};
 use reprise_store::explanation::{self, CoordinateQuery, CoordinateQueryError, Explanation, place_of};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Summary, TierStats};
+use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Needed, Summary, TierStats};
 use reprise_store::{OpenError, ReceiptStore};
 use serde_json::{Value, json};
 
@@ -99,8 +99,9 @@ pub(crate) fn receipts(
         )),
         ReceiptsCommand::Verify => verify(store, live, json),
         ReceiptsCommand::Stats => stats(store, json),
-        ReceiptsCommand::Gc { max_bytes, keep_from, dry_run } => {
-            let budget = Budget { bytes_max: *max_bytes, live_from: [Checkpoint(*keep_from); 3] };
+        ReceiptsCommand::Gc { max_bytes, keep_from, pins, dry_run } => {
+            let needed = Needed::from(pins_of(store, pins.as_deref())?, [Checkpoint(*keep_from); 3]);
+            let budget = Budget { bytes_max: *max_bytes, needed };
             collect(&gc::collect(store, &budget, *dry_run)?, *dry_run, json);
             Ok(Exit::Done)
         }
@@ -264,6 +265,25 @@ fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
             Err(Failure::usage(format!("several stored statements begin with `{text}`: give more of its id")))
         }
     }
+}
+
+/// The pins that --pins gives, or those that all stored receipts are used under.
+fn pins_of(store: &dyn ReceiptStore, given: Option<&str>) -> Result<PinsDigest, Failure> {
+    let given: Option<PinsDigest> = parse_flag("--pins", given)?;
+    let all = store.list(&Filter::default())?;
+    let used: BTreeSet<PinsDigest> =
+        all.iter().flat_map(|entry| &entry.coordinates).map(|at| at.pins).collect();
+    match (given, used.first()) {
+        (Some(given), Some(_)) if !used.contains(&given) => {}
+        (Some(given), _) => return Ok(given),
+        (None, Some(_)) if used.len() > 1 => {}
+        (None, only) => return Ok(only.copied().unwrap_or_default()),
+    }
+    let used: Vec<_> = used.iter().map(ToString::to_string).collect();
+    Err(Failure::usage(format!(
+        "--pins: say one of those that receipts are used under here, each a rollup with checkpoints of its own: {}",
+        used.join(", ")
+    )))
 }
 
 /// How a block's hash begins, as it is printed: with blk: or without, with … or without. `None` where no hash begins so.

@@ -15,8 +15,8 @@ use reprise_model::statement::{Claim, Statement, StatementId};
 
 use crate::engine::{Changes, Pair, StorageEngine, Table};
 use crate::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
-    ReceiptStore, Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, Needed, NewEntry, PruneOutcome,
+    PutOutcome, ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
 
 /// What a faulty store or engine answers while it fails: a full disk.
@@ -114,11 +114,11 @@ impl ReceiptStore for FaultyStore {
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
         self.write()?.remove(id)
     }
-    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
-        self.write()?.evict(id, live_from)
+    fn evict(&self, id: &StatementId, needed: &Needed) -> Result<bool, StoreError> {
+        self.write()?.evict(id, needed)
     }
-    fn protect(&self, needed_from: [Checkpoint; 3]) {
-        self.inner.protect(needed_from);
+    fn protect(&self, pins: &PinsDigest, needed_from: [Checkpoint; 3]) {
+        self.inner.protect(pins, needed_from);
     }
     fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
         self.write()?.prune_below(pins, floor)

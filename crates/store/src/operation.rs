@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::journal;
 use reprise_model::receipt::VerifiedMark;
@@ -14,7 +14,7 @@ use reprise_model::statement::StatementId;
 use crate::engine::{self, Table};
 use crate::envelope::Envelope;
 use crate::gc::Candidate;
-use crate::port::{CoordinateOutcome, Floor, PruneOutcome, PutOutcome, StoreError};
+use crate::port::{CoordinateOutcome, Floor, Needed, PruneOutcome, PutOutcome, StoreError};
 use crate::record::{self, EntryRecord, Placed, Revocation};
 use crate::staging::{SCAN_LEN, Staging};
 
@@ -183,20 +183,21 @@ pub(crate) fn delete_entry(staging: &mut Staging<'_>, id: &StatementId) {
 }
 
 /// Every entry as it will be, for the plan of an eviction.
-pub(crate) fn candidates(staging: &Staging<'_>) -> Result<Vec<Candidate>, StoreError> {
+pub(crate) fn candidates(staging: &Staging<'_>, needed: &Needed) -> Result<Vec<Candidate>, StoreError> {
     let mut candidates = Vec::new();
     for key in staging.keys(Table::Entries, &[], usize::MAX)? {
         let Some(id) = key.try_into().ok().map(StatementId) else { continue };
         let Some(entry) = staging.recorded(&id)? else { continue };
-        let coordinates = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
-        let coordinates = coordinates.iter().filter_map(|key| record::read_backref_key(key));
+        let places = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
+        let mut read = places.iter().filter_map(|key| record::read_backref_key(key));
+        let is_needed = read.any(|(_, place)| needed.at(&place));
         candidates.push(Candidate {
             id,
             kind: entry.kind,
             bytes: entry.bytes,
             took_ms: entry.provenance.took_ms,
-            pinned: !staging.keys(Table::Pins, &id.0, 1)?.is_empty(),
-            last_used: coordinates.map(|(_, coordinate)| coordinate.checkpoint).max(),
+            is_placed: !places.is_empty(),
+            is_live: is_needed || !staging.keys(Table::Pins, &id.0, 1)?.is_empty(),
         });
     }
     Ok(candidates)
@@ -217,18 +218,16 @@ pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<Opti
     Ok(stored)
 }
 
-/// Removes the entry unless it is pinned, or used at `live_from` or later.
+/// Removes the entry unless it is pinned, or used where it is needed.
 pub(crate) fn evict(
     staging: &mut Staging<'_>,
     id: &StatementId,
-    live_from: Checkpoint,
+    needed: &Needed,
 ) -> Result<bool, StoreError> {
     // PRUNE SAFETY: pins and places are read through the staging in which every earlier write is, on the
     // one writer, so neither can be added between this look and the commit.
     let pinned = !staging.keys(Table::Pins, &id.0, 1)?.is_empty();
-    let live = |key: &Vec<u8>| {
-        record::read_backref_key(key).is_none_or(|(_, coordinate)| coordinate.checkpoint >= live_from)
-    };
+    let live = |key: &Vec<u8>| record::read_backref_key(key).is_none_or(|(_, place)| needed.at(&place));
     if pinned || staging.keys(Table::Backrefs, &id.0, usize::MAX)?.iter().any(live) {
         return Ok(false);
     }
