@@ -1,4 +1,4 @@
-//! A store that another process may write, read as it was at one moment, and read anew when somebody asks for that.
+//! A store that another process may write, read as it was at one moment ([`crate::read_only`]), and read anew when somebody asks for that.
 //!
 //! What a pipeline would write into it is taken and dropped, so a pipeline can be driven over a directory that belongs to another
 //! process, or to nobody: nothing of that directory changes.

@@ -10,6 +10,7 @@ mod directory;
 mod envelope;
 mod explanation;
 mod gc;
+mod open_files;
 mod power;
 mod read_only;
 mod tiered;

@@ -42,10 +42,11 @@ impl Damage {
 
     /// Overwrites the beginnings of what is found at these offsets, durably.
     pub(crate) fn strike_out(&self, offsets: &[u64]) -> io::Result<()> {
+        let file = self.segment.file()?;
         for offset in offsets {
-            self.segment.file.write_at(&[0; MAGIC.len()], self.from + offset)?;
+            file.write_at(&[0; MAGIC.len()], self.from + offset)?;
         }
-        if offsets.is_empty() { Ok(()) } else { self.segment.file.sync() }
+        if offsets.is_empty() { Ok(()) } else { file.sync() }
     }
 }
 
@@ -166,7 +167,7 @@ fn head_at(segment: &Segment, at: u64) -> io::Result<Option<Head>> {
         return Ok(None);
     }
     let mut bytes = [0; HEAD_LEN];
-    segment.file.read_at(&mut bytes, at)?;
+    segment.file()?.read_at(&mut bytes, at)?;
     Ok(Head::read(&bytes, segment.number, at).filter(|head| head.len() <= left))
 }
 
