@@ -18,7 +18,9 @@ use reprise_model::statement::Kind;
 use reprise_store::archive::{self, ArchiveError, Exported, Imported};
 use reprise_store::explanation::{self, CoordinateQuery, CoordinateQueryError, Explanation, place_of};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Needed, Summary, TierStats};
+use reprise_store::port::{
+    EntryDetails, Filter, Floor, Lookup, MissReason, NO_RECORD, Needed, Summary, TierStats,
+};
 use reprise_store::{OpenError, ReceiptStore};
 use serde_json::{Value, json};
 
@@ -107,15 +109,21 @@ pub(crate) fn receipts(
         }
         ReceiptsCommand::Export { file } => {
             let out = File::create_new(file).map_err(|e| Failure::usage(unwritten(file, &e).to_string()))?;
-            let Exported { entries, damaged } = export(store, out).map_err(|error| {
+            let Exported { entries, left_out } = export(store, out).map_err(|error| {
                 // A part of an archive is of no use, and would be in the way of the next one.
                 let _ = fs::remove_file(file);
                 unwritten(file, &error)
             })?;
-            say(json, json!({ "exported": entries, "damaged": damaged }), || {
-                format!("{entries} receipts exported, {damaged} damaged ones left out")
-            });
-            Ok(Exit::Done)
+            for (id, why) in &left_out {
+                eprintln!("left out {id}: {why}");
+            }
+            let damaged = left_out.len();
+            say(
+                json,
+                json!({ "exported": entries, "damaged": damaged, "left_out": failed(&left_out) }),
+                || format!("{entries} receipts exported, {damaged} damaged ones left out"),
+            );
+            Ok(Exit::done_if(left_out.is_empty()))
         }
         ReceiptsCommand::Import { file } => {
             let mut input = BufReader::new(File::open(file).map_err(|e| unread(file, &e))?);
@@ -558,23 +566,35 @@ fn of_field(at: &Coordinate, field: &str) -> String {
     }
 }
 
+/// Entries that failed, and why.
+fn failed(entries: &[(StatementId, String)]) -> Value {
+    entries.iter().map(|(id, why)| json!({ "id": id.to_string(), "reason": why })).collect()
+}
+
 fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<Exit, Failure> {
     let entries = store.list(&Filter::default())?;
     let (mut good, mut bad) = (0u64, vec![]);
     for entry in &entries {
-        match store.verify(&entry.id)? {
-            Lookup::Hit(_) => good += 1,
+        match store.verify(&entry.id) {
+            Ok(Lookup::Hit(_)) => good += 1,
             // Beside a running node nothing is quarantined: only the node writes.
-            Lookup::Miss(MissReason::Quarantined(why)) if live => bad.push((entry.id, why.to_string())),
-            Lookup::Miss(reason) => bad.push((entry.id, reason.to_string())),
+            Ok(Lookup::Miss(MissReason::Quarantined(why))) if live => bad.push((entry.id, why.to_string())),
+            Ok(Lookup::Miss(reason)) => bad.push((entry.id, reason.to_string())),
+            Err(error) if error.is_unreadable() => {
+                bad.push((
+                    entry.id,
+                    format!("{error}: where that stays so, `reprise receipts rm` deletes it"),
+                ));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
+    let stats = store.stats()?;
+    bad.extend(stats.unreadable.iter().map(|id| (*id, NO_RECORD.into())));
     // Beside a running node this may be a write under way.
-    let unread = if live { 0 } else { store.stats()?.damaged_bytes };
+    let unread = if live { 0 } else { stats.damaged_bytes };
     if json {
-        let bad: Vec<_> =
-            bad.iter().map(|(id, why)| json!({ "id": id.to_string(), "reason": why })).collect();
-        println!("{}", json!({ "verified": good, "failed": bad, "damaged_bytes": unread }));
+        println!("{}", json!({ "verified": good, "failed": failed(&bad), "damaged_bytes": unread }));
     } else {
         for (id, reason) in &bad {
             println!("{id}: {reason}");
@@ -620,6 +640,7 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<Exit, Failure> {
             json!({
                 "kinds": kinds, "coordinates": coordinates, "prune_floors": floors, "profiles": profiles,
                 "tiers": tiers, "errors": stats.errors, "quarantined": stats.quarantined,
+                "unreadable": stats.unreadable.len(),
             })
         );
         return Ok(Exit::Done);
@@ -631,6 +652,12 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<Exit, Failure> {
         println!("{:<12} {:>8} {:>12} {:>16.1}", kind.to_string(), of.count, of.bytes, seconds);
     }
     println!("{} places", stats.coordinates);
+    if !stats.unreadable.is_empty() {
+        println!(
+            "{} more receipts have no record that reads: `reprise receipts verify` names them",
+            stats.unreadable.len()
+        );
+    }
     for (pins, floor) in &stats.prune_floors {
         println!("under the pins {}, nothing below checkpoint {} is kept", pins.short(), floor.below);
     }

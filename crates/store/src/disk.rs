@@ -59,6 +59,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use reprise_model::statement::StatementId;
+
 use crate::directory::{Directory, OpenError};
 use crate::disk::frame::{Frame, MAGIC};
 use crate::disk::index::{BEGINS_KEY, Index, Located, Value};
@@ -124,7 +126,7 @@ impl DiskEngine {
             let segment = Segment::open(&files, &log, number);
             segments.push(Arc::new(segment.map_err(failed("open", &segment_path(&log, number)))?));
         }
-        let Replayed { mut index, last, damage } = replay_all(&segments).map_err(failed("read", &log))?;
+        let Replayed { mut index, last, damage } = replay_all(&segments)?;
         for left_over in segments.iter().filter(|segment| !index.segments.contains_key(&segment.number)) {
             // One that was cleaned away and came back, or could not be deleted.
             if let Err(error) = left_over.delete() {
@@ -252,12 +254,17 @@ impl DiskEngine {
         for (table, key, value) in live {
             let value = match value {
                 Value::Inline(value) => Some(value),
-                Value::Apart { offset, len } => match oldest.read(offset, len) {
-                    Ok(value) => Some(value),
-                    // It is lost already.
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-                    Err(error) => return Err(failed("read", &oldest.path)(error)),
-                },
+                Value::Apart { offset, len } => {
+                    let left = left_of(&oldest, offset, len).map_err(failed("read", &oldest.path))?;
+                    if left.is_none() {
+                        let id = key.first_chunk().copied().map(StatementId);
+                        tracing::warn!(
+                            path = %oldest.path.display(), table = table.name(), offset, len, statement = ?id,
+                            "a value cannot be read and is lost: its segment is cleaned without it"
+                        );
+                    }
+                    left
+                }
             };
             bytes += value.as_ref().map_or(0, |value| value.len() as u64);
             moved.insert((table, key), value);
@@ -275,6 +282,23 @@ impl DiskEngine {
         // deleted. Only this thread writes, so no key came to lie in it since. A deletion recorded in it hides
         // nothing: the log has no older segment.
         oldest.delete().map_err(failed("delete", &oldest.path))
+    }
+}
+
+/// A value of a segment that is to be deleted; `None` where it is lost already.
+///
+/// One place that cannot be read must not keep the whole segment, and with it the log, from being cleaned for good. So it is read
+/// twice. A disk that reads nothing at all does not take what is written next either, and then nothing is deleted.
+fn left_of(segment: &Segment, offset: u64, len: u64) -> io::Result<Option<Vec<u8>>> {
+    let read = segment.read(offset, len).or_else(|error| match medium::is_unreadable(&error) {
+        true => segment.read(offset, len),
+        false => Err(error),
+    });
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) if medium::is_unreadable(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

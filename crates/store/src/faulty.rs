@@ -1,13 +1,14 @@
 //! Stores and engines that fail on request. For tests.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use reprise_disk::simulated::bad_place;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
@@ -143,12 +144,21 @@ impl ReceiptStore for FaultyStore {
     }
 }
 
+/// Why a value cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The engine notices damage.
+    Damaged,
+    /// The disk cannot read its place.
+    BadPlace,
+}
+
 /// An engine in front of another that stops, corrupts and counts.
 pub struct FaultyEngine {
     inner: Arc<dyn StorageEngine>,
     /// Commits until every further one fails; `u64::MAX` for never.
     commits_left: AtomicU64,
-    unreadable: Mutex<BTreeSet<(Table, Vec<u8>)>>,
+    unreadable: Mutex<BTreeMap<(Table, Vec<u8>), Unreadable>>,
     receipts_read: AtomicU64,
 }
 
@@ -174,8 +184,8 @@ impl FaultyEngine {
     }
 
     /// Makes one value unreadable until it is written again.
-    pub fn make_unreadable(&self, table: Table, key: &[u8]) {
-        self.unreadable().insert((table, key.to_vec()));
+    pub fn make_unreadable(&self, table: Table, key: &[u8], why: Unreadable) {
+        self.unreadable().insert((table, key.to_vec()), why);
     }
 
     /// Changes stored bytes without the store's knowledge.
@@ -195,16 +205,26 @@ impl FaultyEngine {
         self.receipts_read.load(Ordering::Relaxed)
     }
 
-    fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Table, Vec<u8>)>> {
+    fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Table, Vec<u8>), Unreadable>> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refuse(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
-        if self.unreadable().contains(&(table, key.to_vec())) {
-            let path = PathBuf::from("(injected)");
-            return Err(StoreError::Damaged { path, reason: "an injected fault".into() });
+        let path = PathBuf::from("(injected)");
+        match self.why(table, key) {
+            Some(Unreadable::Damaged) => {
+                Err(StoreError::Damaged { path, reason: "an injected fault".into() })
+            }
+            Some(Unreadable::BadPlace) => {
+                let source = Arc::new(bad_place());
+                Err(StoreError::Io { doing: "read", path, source })
+            }
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn why(&self, table: Table, key: &[u8]) -> Option<Unreadable> {
+        self.unreadable().get(&(table, key.to_vec())).copied()
     }
 }
 
@@ -218,7 +238,10 @@ impl StorageEngine for FaultyEngine {
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        self.refuse(table, key)?;
+        // What the index knows needs no place on the disk.
+        if self.why(table, key) == Some(Unreadable::Damaged) {
+            self.refuse(table, key)?;
+        }
         self.inner.has(table, key)
     }
 
@@ -229,9 +252,12 @@ impl StorageEngine for FaultyEngine {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        let page = self.inner.scan(table, from, to, limit)?;
-        for (key, _) in &page {
-            self.refuse(table, key)?;
+        let mut page = self.inner.scan(table, from, to, limit)?;
+        for (key, value) in &mut page {
+            match self.why(table, key) {
+                Some(Unreadable::BadPlace) => value.clear(),
+                _ => self.refuse(table, key)?,
+            }
         }
         if table == Table::Receipts {
             self.receipts_read.fetch_add(page.len() as u64, Ordering::Relaxed);

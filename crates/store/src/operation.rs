@@ -187,7 +187,7 @@ pub(crate) fn candidates(staging: &Staging<'_>, needed: &Needed) -> Result<Vec<C
     let mut candidates = Vec::new();
     for key in staging.keys(Table::Entries, &[], usize::MAX)? {
         let Some(id) = key.try_into().ok().map(StatementId) else { continue };
-        let Some(entry) = staging.recorded(&id)? else { continue };
+        let Some(entry) = engine::readable(staging.recorded(&id))? else { continue };
         let places = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
         let mut read = places.iter().filter_map(|key| record::read_backref_key(key));
         let is_needed = read.any(|(_, place)| needed.at(&place));
@@ -203,9 +203,14 @@ pub(crate) fn candidates(staging: &Staging<'_>, needed: &Needed) -> Result<Vec<C
     Ok(candidates)
 }
 
-/// Deletes an entry with its coordinates. Returns the size of its envelope, where it was stored.
-pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, StoreError> {
-    let stored = staging.recorded(id)?.map(|entry| entry.bytes);
+/// Whether there is an entry, revoked or not, whose record may be unreadable.
+fn is_stored(staging: &Staging<'_>, id: &StatementId) -> Result<bool, StoreError> {
+    engine::undamaged(staging.has(Table::Entries, &id.0))
+}
+
+/// Deletes an entry with its coordinates. Returns whether it was stored.
+pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<bool, StoreError> {
+    let stored = is_stored(staging, id)?;
     // PRUNE SAFETY: the user, or the revocation of a verifier, asked for this statement by name. What is
     // lost is the cost of proving it again; no other statement's keys begin with this id.
     for key in staging.keys(Table::Backrefs, &id.0, usize::MAX)? {
@@ -231,7 +236,7 @@ pub(crate) fn evict(
     if pinned || staging.keys(Table::Backrefs, &id.0, usize::MAX)?.iter().any(live) {
         return Ok(false);
     }
-    Ok(remove(staging, id)?.is_some())
+    remove(staging, id)
 }
 
 /// Begins an epoch: what is stored of this profile is not handed out any more.
@@ -246,7 +251,7 @@ pub(crate) fn remove_revoked(staging: &mut Staging<'_>, ids: &[StatementId]) -> 
     let mut removed = 0;
     for id in ids {
         // PRUNE SAFETY: a revoked receipt is never handed out. What it proved is proved again where it is wanted.
-        let revoked = match staging.recorded(id)? {
+        let revoked = match engine::readable(staging.recorded(id))? {
             Some(entry) => staging.is_revoked(id, &entry.statement.profile)?,
             None => false,
         };
@@ -323,7 +328,8 @@ fn collect(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, S
     if staging.used(id)? {
         return Ok(None);
     }
-    let bytes = staging.recorded(id)?.map(|entry| entry.bytes);
+    let stored = is_stored(staging, id)?;
+    let bytes = engine::readable(staging.recorded(id))?.map_or(0, |entry| entry.bytes);
     delete_entry(staging, id);
-    Ok(bytes)
+    Ok(stored.then_some(bytes))
 }

@@ -27,6 +27,7 @@ use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 
+use crate::medium;
 use crate::provenance::Provenance;
 
 /// Remembers receipts. See the [module documentation](self) for what every implementation promises.
@@ -340,11 +341,17 @@ pub struct Stats {
     pub flushes: u64,
     /// Bytes that did not check when the store was opened: unfinished writes, or damage.
     pub damaged_bytes: u64,
+    /// Entries whose record does not read, or not any more: they are neither counted nor listed, and their receipts may be hits.
+    pub unreadable: Vec<StatementId>,
     /// The prune floors, each with the pins that it is of.
     pub prune_floors: Vec<(PinsDigest, Floor)>,
     /// The tiers that receipts are read from, the nearest first; none where there is one place only.
     pub tiers: Vec<TierStats>,
 }
+
+/// What is said of an entry that is [unreadable](Stats::unreadable).
+pub const NO_RECORD: &str =
+    "the record of the entry cannot be read: `reprise receipts rm` deletes what is left of it";
 
 /// A checkpoint below which everything that is proved under some pins is pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
@@ -502,5 +509,10 @@ impl StoreError {
     /// pipeline waits after such an error and asks again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. })
+    }
+
+    /// Whether the disk cannot read, or write, the place of what was asked for; another request may succeed all the same.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if medium::is_unreadable(source))
     }
 }

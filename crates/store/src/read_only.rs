@@ -24,7 +24,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::directory::{self, Directory, OpenError};
 use crate::disk::index::{Index, Located};
 use crate::disk::replay::{self, Replayed, replay_all};
-use crate::disk::segment::{Files, Segment, segment_numbers};
+use crate::disk::segment::{Files, Segment, segment_numbers, segment_path};
 use crate::engine::{Changes, Pair, Parts, Split, StorageEngine, Table};
 use crate::medium::{FileSystem, Medium, Opening};
 use crate::port::StoreError;
@@ -107,9 +107,7 @@ impl Moment {
         let mut moment = loop {
             match moment(medium, &log) {
                 Ok(Some(moment)) => break moment,
-                Err(source) if attempts >= ATTEMPTS_MAX || !is_passing(&source) => {
-                    return Err(OpenError::Io { doing: "read", path: log, source });
-                }
+                Err(error) if attempts >= ATTEMPTS_MAX || !is_passing(&error) => return Err(error),
                 Ok(None) if attempts >= ATTEMPTS_MAX => {
                     let source = io::Error::other(format!(
                         "its segments changed in each of {ATTEMPTS_MAX} attempts: try again"
@@ -128,23 +126,30 @@ impl Moment {
 }
 
 /// Whether a concurrent writer can cause this error: a deleted segment, or one that was cut off.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+fn is_passing(error: &OpenError) -> bool {
+    let passing = [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof];
+    matches!(error, OpenError::Io { source, .. } if passing.contains(&source.kind()))
 }
 
 /// The tables at one moment; `None` where segments came or went meanwhile.
-fn moment(medium: &Arc<dyn Medium>, log: &Path) -> io::Result<Option<Moment>> {
-    if !medium.is_directory(log)? {
+fn moment(medium: &Arc<dyn Medium>, log: &Path) -> Result<Option<Moment>, OpenError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| OpenError::Io { doing: "read", path, source }
+    };
+    if !medium.is_directory(log).map_err(failed(log))? {
         // Another process is making the store.
         return Ok(Some(Moment::default()));
     }
-    let numbers = segment_numbers(medium.as_ref(), log)?;
+    let listed = || segment_numbers(medium.as_ref(), log).map_err(failed(log));
+    let numbers = listed()?;
     let files = Files::new(medium.clone(), Opening::Read);
     let mut segments = Vec::new();
     for number in &numbers {
-        segments.push(Arc::new(Segment::open(&files, log, *number)?));
+        let segment = Segment::open(&files, log, *number);
+        segments.push(Arc::new(segment.map_err(failed(&segment_path(log, *number)))?));
     }
-    if segment_numbers(medium.as_ref(), log)? != numbers {
+    if listed()? != numbers {
         return Ok(None);
     }
     let Replayed { index, damage, .. } = replay_all(&segments)?;

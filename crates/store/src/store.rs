@@ -301,7 +301,7 @@ impl ReceiptStore for Store {
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
         let id = *id;
         let removed = self.writer.wait(move |staging| operation::remove(staging, &id));
-        Ok(self.counters.tally(removed)?.is_some())
+        self.counters.tally(removed)
     }
 
     fn evict(&self, id: &StatementId, needed: &Needed) -> Result<bool, StoreError> {

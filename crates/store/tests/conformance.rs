@@ -8,7 +8,9 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_store::ReceiptStore;
 use reprise_store::explanation::diverge;
-use reprise_store::port::{CoordinateOutcome, Filter, Floor, Lookup, MissReason, Needed, NewEntry, StoreError};
+use reprise_store::port::{
+    CoordinateOutcome, Filter, Floor, Lookup, MissReason, Needed, NewEntry, StoreError,
+};
 use reprise_store::provenance::{Origin, Provenance};
 
 use crate::world::*;

@@ -14,5 +14,6 @@ mod open_files;
 mod power;
 mod read_only;
 mod tiered;
+mod unreadable;
 mod world;
 mod writing;
