@@ -81,8 +81,9 @@ fn export(file: &Path, settings: &Settings, chosen: &Chosen) -> Result<(Head, Co
     }
     match DataDir::lock(&settings.data_dir) {
         Ok(dir) => {
-            let depth = settings.reorgs.finality_depth().min(SETTLED_DEPTH);
-            let made = settled::of_dir(&dir, &deployment, depth)?;
+            let finality_depth = settings.reorgs.finality_depth();
+            let depth = finality_depth.min(SETTLED_DEPTH);
+            let made = settled::of_dir(&dir, &deployment, depth, finality_depth)?;
             let content = snapshot::save(Arc::new(FileSystem), file, &made)?;
             Ok((made.head(), content))
         }
