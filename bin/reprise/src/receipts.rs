@@ -1,7 +1,8 @@
 //! `reprise receipts`: read and change the receipt store.
 //!
 //! A command that only reads works beside a running node: it reads the store as it is at this moment, without its lock,
-//! and writes nothing. A command that writes is refused then, with the node's process id.
+//! and writes nothing. So it does where nobody has worked yet, in a directory that was restored: a lock file of this user's could keep
+//! the node's user out. A command that writes is refused beside a node, with its process id.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,7 +11,7 @@ use std::io::{BufReader, BufWriter, ErrorKind};
 use std::path::Path;
 use std::str::FromStr;
 
-use reprise_disk::data_dir::{DataDir, LockError};
+use reprise_disk::data_dir::{DataDir, LockError, was_held};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ParseDigestError, PinsDigest, ProfileId, StatementId};
 use reprise_model::journal;
@@ -32,6 +33,17 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::site;
 
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// By this process alone.
+    ToWrite,
+    /// To be read: it may not be written by this user, or nobody has opened it yet.
+    ToRead,
+    /// To be read as it is at this moment.
+    BesideItsWriter,
+}
+
 /// Runs the command.
 pub(crate) fn receipts(
     command: &ReceiptsCommand,
@@ -48,30 +60,38 @@ pub(crate) fn receipts(
         }
         _ => choose::has_receipts(&dir)?,
     }
-    let mut live = false;
+    let only_reads = only_reads(command);
+    let mut opened_as = Opened::ToWrite;
     let mut held = None;
-    let opened = DataDir::lock(&settings.data_dir)
-        .map_err(Failure::from)
-        .and_then(|locked| choose::store(settings, held.insert(locked), systems));
+    let opened = match only_reads && !(was_held(&settings.data_dir) && was_held(&dir)) {
+        true => {
+            opened_as = Opened::ToRead;
+            choose::read_store(settings, systems)
+        }
+        false => DataDir::lock(&settings.data_dir)
+            .map_err(Failure::from)
+            .and_then(|locked| choose::store(settings, held.insert(locked), systems)),
+    };
     let store = match opened {
-        Err(Failure::Lock(LockError::Io { source, .. }))
-            if only_reads(command) && is_unwritable(source.kind()) =>
-        {
+        Err(Failure::Lock(LockError::Io { source, .. })) if only_reads && is_unwritable(source.kind()) => {
+            opened_as = Opened::ToRead;
             choose::read_store(settings, systems)?
         }
         Err(Failure::Lock(LockError::InUse { pid, .. }) | Failure::Open(OpenError::InUse { pid, .. }))
-            if only_reads(command) =>
+            if only_reads =>
         {
             eprintln!("the store is open in process {pid}: read as it is at this moment");
-            live = true;
+            opened_as = Opened::BesideItsWriter;
             choose::read_store(settings, systems)?
         }
-        opened => match (opened, &held) {
-            (Err(_), Some(held)) if matches!(command, ReceiptsCommand::Verify) => {
-                choose::repaired_store(settings, held, systems)?
-            }
-            (opened, _) => opened?,
-        },
+        Err(Failure::Open(OpenError::Damaged { .. } | OpenError::Missing { .. }))
+            if matches!(command, ReceiptsCommand::Verify) =>
+        {
+            opened_as = Opened::ToWrite;
+            let locked = held.take().map_or_else(|| DataDir::lock(&settings.data_dir), Ok)?;
+            choose::repaired_store(settings, held.insert(locked), systems)?
+        }
+        opened => opened?,
     };
     let store = store.as_ref();
     match command {
@@ -99,7 +119,7 @@ pub(crate) fn receipts(
         ReceiptsCommand::Why { .. } => Err(Failure::usage(
             "--program, --profile and --pins need a coordinate as PLACE, such as CHECKPOINT/BLOCK/batch",
         )),
-        ReceiptsCommand::Verify => verify(store, live, json),
+        ReceiptsCommand::Verify => verify(store, opened_as, json),
         ReceiptsCommand::Stats => stats(store, json),
         ReceiptsCommand::Gc { max_bytes, keep_from, pins, dry_run } => {
             let needed = Needed::from(pins_of(store, pins.as_deref())?, [Checkpoint(*keep_from); 3]);
@@ -571,14 +591,16 @@ fn failed(entries: &[(StatementId, String)]) -> Value {
     entries.iter().map(|(id, why)| json!({ "id": id.to_string(), "reason": why })).collect()
 }
 
-fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<Exit, Failure> {
+fn verify(store: &dyn ReceiptStore, opened_as: Opened, json: bool) -> Result<Exit, Failure> {
     let entries = store.list(&Filter::default())?;
     let (mut good, mut bad) = (0u64, vec![]);
     for entry in &entries {
         match store.verify(&entry.id) {
             Ok(Lookup::Hit(_)) => good += 1,
-            // Beside a running node nothing is quarantined: only the node writes.
-            Ok(Lookup::Miss(MissReason::Quarantined(why))) if live => bad.push((entry.id, why.to_string())),
+            // Only who writes puts anything into quarantine.
+            Ok(Lookup::Miss(MissReason::Quarantined(why))) if opened_as != Opened::ToWrite => {
+                bad.push((entry.id, why.to_string()));
+            }
             Ok(Lookup::Miss(reason)) => bad.push((entry.id, reason.to_string())),
             Err(error) if error.is_unreadable() => {
                 bad.push((
@@ -592,7 +614,7 @@ fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<Exit, Fail
     let stats = store.stats()?;
     bad.extend(stats.unreadable.iter().map(|id| (*id, NO_RECORD.into())));
     // Beside a running node this may be a write under way.
-    let unread = if live { 0 } else { stats.damaged_bytes };
+    let unread = if opened_as == Opened::BesideItsWriter { 0 } else { stats.damaged_bytes };
     if json {
         println!("{}", json!({ "verified": good, "failed": failed(&bad), "damaged_bytes": unread }));
     } else {
