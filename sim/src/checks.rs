@@ -38,8 +38,8 @@ use reprise_node::health::{Health, Reason};
 use reprise_node::violation::Violation;
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
-    Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, Needed, NewEntry, PruneOutcome,
+    PutOutcome, Stats, StoreError, Summary, TierStats,
 };
 
 use crate::conditions::HealthChecker;
@@ -602,12 +602,12 @@ impl ReceiptStore for CheckedStore {
         self.store.remove(id)
     }
 
-    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
-        self.store.evict(id, live_from)
+    fn evict(&self, id: &StatementId, needed: &Needed) -> Result<bool, StoreError> {
+        self.store.evict(id, needed)
     }
 
-    fn protect(&self, needed_from: [Checkpoint; 3]) {
-        self.store.protect(needed_from);
+    fn protect(&self, pins: &PinsDigest, needed_from: [Checkpoint; 3]) {
+        self.store.protect(pins, needed_from);
     }
 
     fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {

@@ -23,7 +23,7 @@ pub(crate) fn attempts(command: &AttemptsCommand, settings: &Settings, json: boo
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let opened = match command {
         AttemptsCommand::Ls { .. } => {
-            let is_held = matches!(DataDir::lock(&settings.data_dir), Err(LockError::InUse { .. }));
+            let is_held = matches!(DataDir::lock_again(&settings.data_dir), Err(LockError::InUse { .. }));
             let place = DataDir::detached(&settings.data_dir)?.attempts();
             if is_held { Attempts::beside(place) } else { Attempts::open(place) }
         }

@@ -1065,6 +1065,9 @@ Example:
         /// Keep receipts that are used at this checkpoint or later
         #[arg(long, value_name = "CHECKPOINT")]
         keep_from: u64,
+        /// The pins that --keep-from is a checkpoint of; what is used under others stays. May be left out where all receipts are of one rollup
+        #[arg(long, value_name = "PINS")]
+        pins: Option<String>,
         /// Show what would be evicted, and why, and evict nothing
         #[arg(long)]
         dry_run: bool,

@@ -113,6 +113,9 @@ impl Failure {
             {
                 Some("a file is in the way: give a directory, with --data-dir or REPRISE_DATA_DIR")
             }
+            Self::Open(OpenError::Io { source, .. }) if medium::is_unreadable(source) => Some(
+                "the disk cannot read a part of it: where that stays so, `reprise backup COPY` copies what can be read, and                  `reprise run --data-dir COPY` goes on from the copy",
+            ),
             Self::Open(OpenError::Io { doing: "read", .. }) => {
                 Some("give a directory you may read, with --data-dir or REPRISE_DATA_DIR")
             }

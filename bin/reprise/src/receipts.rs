@@ -1,7 +1,8 @@
 //! `reprise receipts`: read and change the receipt store.
 //!
 //! A command that only reads works beside a running node: it reads the store as it is at this moment, without its lock,
-//! and writes nothing. A command that writes is refused then, with the node's process id.
+//! and writes nothing. So it does where nobody has worked yet, in a directory that was restored: a lock file of this user's could keep
+//! the node's user out. A command that writes is refused beside a node, with its process id.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,7 +11,7 @@ use std::io::{BufReader, BufWriter, ErrorKind};
 use std::path::Path;
 use std::str::FromStr;
 
-use reprise_disk::data_dir::{DataDir, LockError};
+use reprise_disk::data_dir::{DataDir, LockError, was_held};
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
 use reprise_model::digest::{BlockHash, ParseDigestError, PinsDigest, ProfileId, StatementId};
 use reprise_model::journal;
@@ -18,7 +19,9 @@ use reprise_model::statement::Kind;
 use reprise_store::archive::{self, ArchiveError, Exported, Imported};
 use reprise_store::explanation::{self, CoordinateQuery, CoordinateQueryError, Explanation, place_of};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
-use reprise_store::port::{EntryDetails, Filter, Floor, Lookup, MissReason, Summary, TierStats};
+use reprise_store::port::{
+    EntryDetails, Filter, Floor, Lookup, MissReason, NO_RECORD, Needed, Summary, TierStats,
+};
 use reprise_store::{OpenError, ReceiptStore};
 use serde_json::{Value, json};
 
@@ -29,6 +32,17 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::site;
+
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// By this process alone.
+    ToWrite,
+    /// To be read: it may not be written by this user, or nobody has opened it yet.
+    ToRead,
+    /// To be read as it is at this moment.
+    BesideItsWriter,
+}
 
 /// Runs the command.
 pub(crate) fn receipts(
@@ -46,30 +60,38 @@ pub(crate) fn receipts(
         }
         _ => choose::has_receipts(&dir)?,
     }
-    let mut live = false;
+    let only_reads = only_reads(command);
+    let mut opened_as = Opened::ToWrite;
     let mut held = None;
-    let opened = DataDir::lock(&settings.data_dir)
-        .map_err(Failure::from)
-        .and_then(|locked| choose::store(settings, held.insert(locked), systems));
+    let opened = match only_reads && !(was_held(&settings.data_dir) && was_held(&dir)) {
+        true => {
+            opened_as = Opened::ToRead;
+            choose::read_store(settings, systems)
+        }
+        false => DataDir::lock(&settings.data_dir)
+            .map_err(Failure::from)
+            .and_then(|locked| choose::store(settings, held.insert(locked), systems)),
+    };
     let store = match opened {
-        Err(Failure::Lock(LockError::Io { source, .. }))
-            if only_reads(command) && is_unwritable(source.kind()) =>
-        {
+        Err(Failure::Lock(LockError::Io { source, .. })) if only_reads && is_unwritable(source.kind()) => {
+            opened_as = Opened::ToRead;
             choose::read_store(settings, systems)?
         }
         Err(Failure::Lock(LockError::InUse { pid, .. }) | Failure::Open(OpenError::InUse { pid, .. }))
-            if only_reads(command) =>
+            if only_reads =>
         {
             eprintln!("the store is open in process {pid}: read as it is at this moment");
-            live = true;
+            opened_as = Opened::BesideItsWriter;
             choose::read_store(settings, systems)?
         }
-        opened => match (opened, &held) {
-            (Err(_), Some(held)) if matches!(command, ReceiptsCommand::Verify) => {
-                choose::repaired_store(settings, held, systems)?
-            }
-            (opened, _) => opened?,
-        },
+        Err(Failure::Open(OpenError::Damaged { .. } | OpenError::Missing { .. }))
+            if matches!(command, ReceiptsCommand::Verify) =>
+        {
+            opened_as = Opened::ToWrite;
+            let locked = held.take().map_or_else(|| DataDir::lock(&settings.data_dir), Ok)?;
+            choose::repaired_store(settings, held.insert(locked), systems)?
+        }
+        opened => opened?,
     };
     let store = store.as_ref();
     match command {
@@ -97,24 +119,31 @@ pub(crate) fn receipts(
         ReceiptsCommand::Why { .. } => Err(Failure::usage(
             "--program, --profile and --pins need a coordinate as PLACE, such as CHECKPOINT/BLOCK/batch",
         )),
-        ReceiptsCommand::Verify => verify(store, live, json),
+        ReceiptsCommand::Verify => verify(store, opened_as, json),
         ReceiptsCommand::Stats => stats(store, json),
-        ReceiptsCommand::Gc { max_bytes, keep_from, dry_run } => {
-            let budget = Budget { bytes_max: *max_bytes, live_from: [Checkpoint(*keep_from); 3] };
+        ReceiptsCommand::Gc { max_bytes, keep_from, pins, dry_run } => {
+            let needed = Needed::from(pins_of(store, pins.as_deref())?, [Checkpoint(*keep_from); 3]);
+            let budget = Budget { bytes_max: *max_bytes, needed };
             collect(&gc::collect(store, &budget, *dry_run)?, *dry_run, json);
             Ok(Exit::Done)
         }
         ReceiptsCommand::Export { file } => {
             let out = File::create_new(file).map_err(|e| Failure::usage(unwritten(file, &e).to_string()))?;
-            let Exported { entries, damaged } = export(store, out).map_err(|error| {
+            let Exported { entries, left_out } = export(store, out).map_err(|error| {
                 // A part of an archive is of no use, and would be in the way of the next one.
                 let _ = fs::remove_file(file);
                 unwritten(file, &error)
             })?;
-            say(json, json!({ "exported": entries, "damaged": damaged }), || {
-                format!("{entries} receipts exported, {damaged} damaged ones left out")
-            });
-            Ok(Exit::Done)
+            for (id, why) in &left_out {
+                eprintln!("left out {id}: {why}");
+            }
+            let damaged = left_out.len();
+            say(
+                json,
+                json!({ "exported": entries, "damaged": damaged, "left_out": failed(&left_out) }),
+                || format!("{entries} receipts exported, {damaged} damaged ones left out"),
+            );
+            Ok(Exit::done_if(left_out.is_empty()))
         }
         ReceiptsCommand::Import { file } => {
             let mut input = BufReader::new(File::open(file).map_err(|e| unread(file, &e))?);
@@ -264,6 +293,25 @@ fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
             Err(Failure::usage(format!("several stored statements begin with `{text}`: give more of its id")))
         }
     }
+}
+
+/// The pins that --pins gives, or those that all stored receipts are used under.
+fn pins_of(store: &dyn ReceiptStore, given: Option<&str>) -> Result<PinsDigest, Failure> {
+    let given: Option<PinsDigest> = parse_flag("--pins", given)?;
+    let all = store.list(&Filter::default())?;
+    let used: BTreeSet<PinsDigest> =
+        all.iter().flat_map(|entry| &entry.coordinates).map(|at| at.pins).collect();
+    match (given, used.first()) {
+        (Some(given), Some(_)) if !used.contains(&given) => {}
+        (Some(given), _) => return Ok(given),
+        (None, Some(_)) if used.len() > 1 => {}
+        (None, only) => return Ok(only.copied().unwrap_or_default()),
+    }
+    let used: Vec<_> = used.iter().map(ToString::to_string).collect();
+    Err(Failure::usage(format!(
+        "--pins: say one of those that receipts are used under here, each a rollup with checkpoints of its own: {}",
+        used.join(", ")
+    )))
 }
 
 /// How a block's hash begins, as it is printed: with blk: or without, with … or without. `None` where no hash begins so.
@@ -538,23 +586,37 @@ fn of_field(at: &Coordinate, field: &str) -> String {
     }
 }
 
-fn verify(store: &dyn ReceiptStore, live: bool, json: bool) -> Result<Exit, Failure> {
+/// Entries that failed, and why.
+fn failed(entries: &[(StatementId, String)]) -> Value {
+    entries.iter().map(|(id, why)| json!({ "id": id.to_string(), "reason": why })).collect()
+}
+
+fn verify(store: &dyn ReceiptStore, opened_as: Opened, json: bool) -> Result<Exit, Failure> {
     let entries = store.list(&Filter::default())?;
     let (mut good, mut bad) = (0u64, vec![]);
     for entry in &entries {
-        match store.verify(&entry.id)? {
-            Lookup::Hit(_) => good += 1,
-            // Beside a running node nothing is quarantined: only the node writes.
-            Lookup::Miss(MissReason::Quarantined(why)) if live => bad.push((entry.id, why.to_string())),
-            Lookup::Miss(reason) => bad.push((entry.id, reason.to_string())),
+        match store.verify(&entry.id) {
+            Ok(Lookup::Hit(_)) => good += 1,
+            // Only who writes puts anything into quarantine.
+            Ok(Lookup::Miss(MissReason::Quarantined(why))) if opened_as != Opened::ToWrite => {
+                bad.push((entry.id, why.to_string()));
+            }
+            Ok(Lookup::Miss(reason)) => bad.push((entry.id, reason.to_string())),
+            Err(error) if error.is_unreadable() => {
+                bad.push((
+                    entry.id,
+                    format!("{error}: where that stays so, `reprise receipts rm` deletes it"),
+                ));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
+    let stats = store.stats()?;
+    bad.extend(stats.unreadable.iter().map(|id| (*id, NO_RECORD.into())));
     // Beside a running node this may be a write under way.
-    let unread = if live { 0 } else { store.stats()?.damaged_bytes };
+    let unread = if opened_as == Opened::BesideItsWriter { 0 } else { stats.damaged_bytes };
     if json {
-        let bad: Vec<_> =
-            bad.iter().map(|(id, why)| json!({ "id": id.to_string(), "reason": why })).collect();
-        println!("{}", json!({ "verified": good, "failed": bad, "damaged_bytes": unread }));
+        println!("{}", json!({ "verified": good, "failed": failed(&bad), "damaged_bytes": unread }));
     } else {
         for (id, reason) in &bad {
             println!("{id}: {reason}");
@@ -600,6 +662,7 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<Exit, Failure> {
             json!({
                 "kinds": kinds, "coordinates": coordinates, "prune_floors": floors, "profiles": profiles,
                 "tiers": tiers, "errors": stats.errors, "quarantined": stats.quarantined,
+                "unreadable": stats.unreadable.len(),
             })
         );
         return Ok(Exit::Done);
@@ -611,6 +674,12 @@ fn stats(store: &dyn ReceiptStore, json: bool) -> Result<Exit, Failure> {
         println!("{:<12} {:>8} {:>12} {:>16.1}", kind.to_string(), of.count, of.bytes, seconds);
     }
     println!("{} places", stats.coordinates);
+    if !stats.unreadable.is_empty() {
+        println!(
+            "{} more receipts have no record that reads: `reprise receipts verify` names them",
+            stats.unreadable.len()
+        );
+    }
     for (pins, floor) in &stats.prune_floors {
         println!("under the pins {}, nothing below checkpoint {} is kept", pins.short(), floor.below);
     }

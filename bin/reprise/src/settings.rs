@@ -288,7 +288,7 @@ pub(crate) struct ReceiptSettings {
     #[arg(long, value_name = "WHEN", default_value = "once")]
     verify: VerifyPolicy,
 
-    /// Bytes of receipts to keep, or none: no bound. Receipts that may still be needed are kept beyond it
+    /// Bytes of receipts to keep, or none: no bound. Receipts that may still be needed, and those of another rollup, are kept beyond it
     #[arg(long, value_name = "BYTES", default_value = "none", value_parser = number_or_none)]
     max_bytes: OrNone<u64>,
 }

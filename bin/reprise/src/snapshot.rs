@@ -79,10 +79,12 @@ fn export(file: &Path, settings: &Settings, chosen: &Chosen) -> Result<(Head, Co
         let dir = settings.data_dir.display();
         return Err(Failure::usage(format!("{dir}: no such directory: give the --data-dir of a run")));
     }
-    match DataDir::lock(&settings.data_dir) {
-        Ok(dir) => {
-            let depth = settings.reorgs.finality_depth().min(SETTLED_DEPTH);
-            let made = settled::of_dir(&dir, &deployment, depth)?;
+    match DataDir::lock_again(&settings.data_dir) {
+        Ok(held) => {
+            let dir = held.map_or_else(|| DataDir::detached(&settings.data_dir), Ok)?;
+            let finality_depth = settings.reorgs.finality_depth();
+            let depth = finality_depth.min(SETTLED_DEPTH);
+            let made = settled::of_dir(&dir, &deployment, depth, finality_depth)?;
             let content = snapshot::save(Arc::new(FileSystem), file, &made)?;
             Ok((made.head(), content))
         }

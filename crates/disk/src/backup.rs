@@ -9,11 +9,16 @@
 //!
 //! What is copied lies in a folder of its own until it is whole, and what a copy that failed had made is removed: no part of a copy
 //! is taken for one.
+//!
+//! A place of a file that the disk cannot read ends a backup, except among the receipts: there zeros stand for it, which the store takes
+//! for damage, and what lay there is proved again. So a directory whose store can no longer be opened has a copy whose store can.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use crate::medium::{self, FileSystem, Medium, MediumFile, Opening};
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -57,16 +62,24 @@ pub enum BackupError {
 }
 
 /// How much was copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Files of receipts that the disk can read in part, and how many bytes of each it cannot.
+    pub unreadable: Vec<(PathBuf, u64)>,
 }
 
 /// The folders of a data directory, in the order in which they are copied.
 const FOLDERS: [&str; 5] = ["l1", "state", "snapshots", "divergences", "receipts"];
+
+/// The one of which a part will do.
+const IN_PART: &str = "receipts";
+
+/// What is read at a time where a disk cannot read all of a file.
+const BLOCK: usize = 4096;
 
 /// Those that must agree.
 const AGREE: usize = 2;
@@ -133,7 +146,7 @@ fn copy_to(from: &Path, to: &Path) -> Result<Copied, BackupError> {
     let mut copied = loop {
         let (before, mut copied) = (origins(from)?, Copied::default());
         for folder in &FOLDERS[..AGREE] {
-            copy_folder(&from.join(folder), &to.join(folder), &mut copied)?;
+            copy_folder(&from.join(folder), &to.join(folder), false, &mut copied)?;
         }
         if origins(from)? == before {
             break copied;
@@ -144,7 +157,7 @@ fn copy_to(from: &Path, to: &Path) -> Result<Copied, BackupError> {
         }
     };
     for folder in &FOLDERS[AGREE..] {
-        copy_folder(&from.join(folder), &to.join(folder), &mut copied)?;
+        copy_folder(&from.join(folder), &to.join(folder), *folder == IN_PART, &mut copied)?;
     }
     sync(to)?;
     Ok(copied)
@@ -175,7 +188,7 @@ fn origins(dir: &Path) -> Result<BTreeSet<(String, Vec<u8>)>, BackupError> {
 }
 
 /// Copies a folder and those in it. What is gone meanwhile is left out.
-fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Result<(), BackupError> {
+fn copy_folder(from: &Path, to: &Path, is_in_part: bool, copied: &mut Copied) -> Result<(), BackupError> {
     if !from.is_dir() {
         return Ok(());
     }
@@ -194,17 +207,47 @@ fn copy_folder(from: &Path, to: &Path, copied: &mut Copied) -> Result<(), Backup
         };
         let (source, target) = (from.join(&name), to.join(&name));
         if source.is_dir() {
-            copy_folder(&source, &target, copied)?;
+            copy_folder(&source, &target, is_in_part, copied)?;
             continue;
         }
-        match fs::copy(&source, &target) {
-            Ok(bytes) => (copied.files, copied.bytes) = (copied.files + 1, copied.bytes + bytes),
+        let read = match fs::copy(&source, &target) {
+            Err(error) if medium::is_unreadable(&error) && is_in_part => copy_in_part(&source, &target),
+            read => read.map(|bytes| (bytes, 0)),
+        };
+        match read {
+            Ok((bytes, lost)) => {
+                (copied.files, copied.bytes) = (copied.files + 1, copied.bytes + bytes);
+                copied.unreadable.extend((lost > 0).then_some((source, lost)));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(failed("copy", &source)(error)),
         }
         File::open(&target).and_then(|file| file.sync_all()).map_err(failed("sync", &target))?;
     }
     sync(to)
+}
+
+/// Copies what of a file can be read, and returns its length and how many bytes of it cannot.
+fn copy_in_part(source: &Path, target: &Path) -> io::Result<(u64, u64)> {
+    let (from, to) =
+        (FileSystem.open(source, Opening::Read)?, FileSystem.open(target, Opening::WriteOrMake)?);
+    copy_blocks(from.as_ref(), to.as_ref())
+}
+
+fn copy_blocks(from: &dyn MediumFile, to: &dyn MediumFile) -> io::Result<(u64, u64)> {
+    let (len, mut lost) = (from.len()?, 0);
+    to.truncate(0)?;
+    // What is not written below is zeros.
+    to.truncate(len)?;
+    for at in (0..len).step_by(BLOCK) {
+        let mut block = vec![0; BLOCK.min((len - at) as usize)];
+        match from.read_at(&mut block, at) {
+            Ok(()) => to.write_at(&block, at)?,
+            Err(error) if medium::is_unreadable(&error) => lost += block.len() as u64,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((len, lost))
 }
 
 /// The names in a folder, in order; none where it is not there.
@@ -229,4 +272,27 @@ fn sync(folder: &Path) -> Result<(), BackupError> {
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<> {
     let path = path.to_path_buf();
     move |source| BackupError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulated::SimulatedDisk;
+
+    #[test]
+    fn what_of_a_file_can_be_read_is_copied_and_zeros_stand_for_the_rest() {
+        let disk = SimulatedDisk::new();
+        let (from, to) = (Path::new("from"), Path::new("to"));
+        let bytes: Vec<u8> = (0..3 * BLOCK + 100).map(|at| (at % 251) as u8).collect();
+        let source = medium::write(&disk, from, &bytes).unwrap();
+        let target = medium::write(&disk, to, &vec![7; 5 * BLOCK]).unwrap();
+        disk.make_unreadable(from, BLOCK as u64 + 5..BLOCK as u64 + 6);
+        disk.make_unreadable(from, 3 * BLOCK as u64..3 * BLOCK as u64 + 1);
+        let copied = copy_blocks(source.as_ref(), target.as_ref()).unwrap();
+        assert_eq!(copied, (bytes.len() as u64, BLOCK as u64 + 100));
+        let mut expected = bytes;
+        expected[BLOCK..2 * BLOCK].fill(0);
+        expected[3 * BLOCK..].fill(0);
+        assert!(medium::read(&disk, to).unwrap() == expected);
+    }
 }

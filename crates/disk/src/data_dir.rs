@@ -84,6 +84,12 @@ impl DataDir {
         Ok(Self(Arc::new(Held { medium, path: path.into(), _lock: lock })))
     }
 
+    /// Holds the directory where it was held before; `None` where no lock file is there, and none is made. So a command that only reads
+    /// leaves no file of its user's in another one's directory, who could not open it.
+    pub fn lock_again(path: &Path) -> Result<Option<Self>, LockError> {
+        was_held(path).then(|| Self::lock(path)).transpose()
+    }
+
     /// The directory as it is at this moment, to be read only, whoever holds it: nothing is written to the disk.
     pub fn detached(path: &Path) -> Result<Self, LockError> {
         Self::lock_on(Arc::new(Detached::default()), path)
@@ -252,9 +258,17 @@ impl Drop for DirectoryLock {
     }
 }
 
+/// The file by which a directory is locked.
+const LOCK: &str = "LOCK";
+
+/// Whether a directory was ever held. One that was restored from a backup was not.
+pub fn was_held(dir: &Path) -> bool {
+    dir.join(LOCK).exists()
+}
+
 /// Locks a directory by the file `LOCK` in it.
 pub fn lock(medium: &dyn Medium, dir: &Path) -> Result<DirectoryLock, LockError> {
-    let path = dir.join("LOCK");
+    let path = dir.join(LOCK);
     let failed = |source| LockError::Io { action: "lock", path: path.clone(), source };
     let file = medium.open(&path, Opening::WriteOrMake).map_err(failed)?;
     if !file.try_lock().map_err(failed)? && !mutation::is(Mutation::CutWithoutLock) {

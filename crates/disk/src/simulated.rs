@@ -23,8 +23,9 @@
 //! # What fails
 //!
 //! Faults are planned ahead: [`fail`](SimulatedDisk::fail) an operation some number of times from the nth on,
-//! [`stop_at`](SimulatedDisk::stop_at) the nth change and do nothing after it, or flip bits of what is read
-//! ([`flip_reads`](SimulatedDisk::flip_reads)). A write that fails or is stopped at leaves its first half. A sync
+//! [`stop_at`](SimulatedDisk::stop_at) the nth change and do nothing after it, flip bits of what is read
+//! ([`flip_reads`](SimulatedDisk::flip_reads)), or make a place of a file unreadable for good
+//! ([`make_unreadable`](SimulatedDisk::make_unreadable)). A write that fails or is stopped at leaves its first half. A sync
 //! that fails leaves it unknown what is durable; a later sync does not change that.
 
 mod directory;
@@ -35,14 +36,15 @@ mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::medium::{Medium, MediumFile, Opening};
 
 use directory::{Entry, Node, is_root, parent};
-pub use faults::Operation;
 use faults::{Faults, Way};
+pub use faults::{Operation, bad_place};
 use file::{Change, File};
 use seeded::Seeded;
 use standing::{Standing, doubt, settle};
@@ -98,6 +100,14 @@ impl SimulatedDisk {
     /// Flips one bit in one of so many reads, as the seed says; the bytes on the disk stay as they are.
     pub fn flip_reads(&self, seed: u64, one_in: u64) {
         self.state().faults.flip_reads(seed, one_in);
+    }
+
+    /// Makes a place of a file unreadable, as a sector that has failed: each read of a part of it is an error.
+    pub fn make_unreadable(&self, path: &Path, place: Range<u64>) {
+        let mut state = self.state();
+        if let Some(Node::File(number)) = state.seen.get(path).copied() {
+            state.faults.make_unreadable(number, place);
+        }
     }
 
     /// Gives the disk room for so many bytes, or as many as there are to come. A write that has no room fails, and
@@ -351,6 +361,7 @@ impl MediumFile for Handle {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         state.faults.pass(Operation::Read)?;
+        state.faults.read(self.number, offset..offset + bytes.len() as u64)?;
         let from = offset as usize;
         let read = from.checked_add(bytes.len()).and_then(|to| state.file(self.number).seen.get(from..to));
         bytes.copy_from_slice(read.ok_or(io::ErrorKind::UnexpectedEof)?);

@@ -28,7 +28,7 @@ fn a_copy_has_every_file_and_neither_lock_nor_traces() {
     let (from, to) = (home.path().join("data"), home.path().join("a/copy"));
     directory(&from);
     fs::write(from.join("state/records-01.partial"), "half").unwrap();
-    assert_eq!(copy(&from, &to).unwrap(), Copied { files: 3, bytes: 15 });
+    assert_eq!(copy(&from, &to).unwrap(), Copied { files: 3, bytes: 15, unreadable: vec![] });
     assert_eq!(names(&to), ["l1", "receipts", "state"]);
     assert_eq!(names(&to.join("state")), ["records-01"]);
     assert!(matches!(copy(&from, &to), Err(BackupError::Taken { .. })));

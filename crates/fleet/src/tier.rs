@@ -16,8 +16,8 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 use reprise_store::ReceiptStore;
 use reprise_store::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
-    Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, Needed, NewEntry, PruneOutcome,
+    PutOutcome, Stats, StoreError, Summary, TierStats,
 };
 use reprise_store::provenance::{Origin, Provenance};
 
@@ -218,12 +218,12 @@ impl ReceiptStore for SharedTier {
         self.own.remove(id)
     }
 
-    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
-        self.own.evict(id, live_from)
+    fn evict(&self, id: &StatementId, needed: &Needed) -> Result<bool, StoreError> {
+        self.own.evict(id, needed)
     }
 
-    fn protect(&self, needed_from: [Checkpoint; Kind::COUNT]) {
-        self.own.protect(needed_from);
+    fn protect(&self, pins: &PinsDigest, needed_from: [Checkpoint; Kind::COUNT]) {
+        self.own.protect(pins, needed_from);
     }
 
     fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {

@@ -705,7 +705,7 @@ impl Pipeline {
             // The store answered every call.
             self.deferred.succeeded();
         }
-        self.store.protect(self.planner.needed_from());
+        self.store.protect(&self.pins, self.planner.needed_from());
         let (queued, hits) = (self.engine.queued(), self.engine.counts().hits.total());
         let unsettled = self.planner.bundles().next().is_some();
         self.tell(&PipelineEvent::Queue { queued, hits, unsettled }, context);

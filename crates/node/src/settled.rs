@@ -55,8 +55,14 @@ pub enum SettledError {
     Origin(#[from] WireError),
 }
 
-/// The newest position of the directory whose settlement lies at least `depth` checkpoints below the tip.
-pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snapshot, SettledError> {
+/// The newest position of the directory whose settlement lies at least `depth` checkpoints below the tip. The chain is followed as the
+/// node followed it, for which a block was final `finality_depth` checkpoints below the tip: a reorg may have been deeper than `depth`.
+pub fn of_dir(
+    dir: &DataDir,
+    deployment: &Deployment,
+    depth: u64,
+    finality_depth: u64,
+) -> Result<Snapshot, SettledError> {
     let pins = deployment.pins().digest(deployment.hasher.as_ref());
     let path = dir.event_log(&pins).path().to_path_buf();
     let followed = wire::event_log_in(dir, deployment)?;
@@ -80,7 +86,7 @@ pub fn of_dir(dir: &DataDir, deployment: &Deployment, depth: u64) -> Result<Snap
     let position = history.position_after(&settlement.end_block)?;
     let (settlement, carried_above) = (settlement.clone(), carrier.0 - end.0);
     let identity = deployment.identity(head.network);
-    let mut replay = Replay::new(deployment, origin, depth)?.for_snapshot_at(end);
+    let mut replay = Replay::new(deployment, origin, finality_depth)?.for_snapshot_at(end);
     for event in event_log.all() {
         replay.follow(event?)?;
     }

@@ -18,7 +18,7 @@ use reprise_model::receipt::{Verified, Verifier};
 use reprise_model::statement::StatementId;
 
 use crate::envelope::{self, Envelope};
-use crate::port::{Filter, NewEntry, ReceiptStore, StoreError};
+use crate::port::{Filter, NO_RECORD, NewEntry, ReceiptStore, StoreError};
 
 /// The first bytes of every archive.
 pub const MAGIC: [u8; 8] = *b"RPRSARCH";
@@ -65,12 +65,12 @@ pub enum ArchiveError {
 }
 
 /// What was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exported {
     /// Entries in the archive.
     pub entries: u64,
-    /// Entries left out, their envelope being damaged.
-    pub damaged: u64,
+    /// Entries that are damaged, or that the disk cannot read, and why they are left out.
+    pub left_out: Vec<(StatementId, String)>,
 }
 
 /// What was read.
@@ -103,10 +103,18 @@ pub fn export(
     }
     let mut exported = Exported::default();
     for summary in store.list(filter)? {
-        let Some(shown) = store.show(&summary.id)? else { continue };
-        let Ok(receipt) = shown.receipt else {
-            exported.damaged += 1;
-            continue;
+        let read = match store.show(&summary.id) {
+            Ok(Some(shown)) => shown.receipt.map_err(|damage| damage.to_string()),
+            Ok(None) => continue,
+            Err(error) if error.is_unreadable() => Err(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        let receipt = match read {
+            Ok(receipt) => receipt,
+            Err(why) => {
+                exported.left_out.push((summary.id, why));
+                continue;
+            }
         };
         let bytes = envelope::encode(summary.kind, &receipt, &summary.provenance, &receipt.checksum());
         out.write_all(&[ENTRY])?;
@@ -118,6 +126,8 @@ pub fn export(
         }
         exported.entries += 1;
     }
+    let of = |id| (id, NO_RECORD.into());
+    exported.left_out.extend(store.stats()?.unreadable.into_iter().map(of));
     out.write_all(&[END])?;
     out.write_all(&exported.entries.to_le_bytes())?;
     let digest = out.hasher.finalize();

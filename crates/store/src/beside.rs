@@ -1,4 +1,4 @@
-//! A store that another process may write, read as it was at one moment, and read anew when somebody asks for that.
+//! A store that another process may write, read as it was at one moment ([`crate::read_only`]), and read anew when somebody asks for that.
 //!
 //! What a pipeline would write into it is taken and dropped, so a pipeline can be driven over a directory that belongs to another
 //! process, or to nobody: nothing of that directory changes.
@@ -15,8 +15,8 @@ use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 use crate::directory::OpenError;
 use crate::options::Options;
 use crate::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
-    ReceiptStore, Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, Needed, NewEntry, PruneOutcome,
+    PutOutcome, ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
 use crate::store::Store;
 
@@ -117,11 +117,11 @@ impl ReceiptStore for Beside {
         self.read_only()
     }
 
-    fn evict(&self, _: &StatementId, _: Checkpoint) -> Result<bool, StoreError> {
+    fn evict(&self, _: &StatementId, _: &Needed) -> Result<bool, StoreError> {
         self.read_only()
     }
 
-    fn protect(&self, _: [Checkpoint; Kind::COUNT]) {}
+    fn protect(&self, _: &PinsDigest, _: [Checkpoint; Kind::COUNT]) {}
 
     fn prune_below(&self, _: &PinsDigest, _: Floor) -> Result<PruneOutcome, StoreError> {
         Ok(PruneOutcome::default())

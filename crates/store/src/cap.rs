@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use reprise_model::coordinate::Checkpoint;
+use reprise_model::digest::PinsDigest;
 
-use crate::gc::{self, Budget};
+use crate::gc;
 use crate::operation::{self, Ready};
-use crate::port::StoreError;
+use crate::port::{Needed, StoreError};
 use crate::staging::Staging;
 
 /// The share of the cap that is made free at once.
@@ -29,8 +30,8 @@ pub(crate) struct Cap {
 }
 
 struct State {
-    /// The checkpoint from which on each kind is protected. Before the first call, everything with a coordinate is.
-    needed_from: [Checkpoint; 3],
+    /// Where what is used is protected.
+    needed: Needed,
     /// An upper bound of the bytes of receipts stored.
     at_most: u64,
     /// The entries are counted when this is reached.
@@ -41,7 +42,7 @@ impl Cap {
     /// A cap of so many bytes of receipts.
     pub(crate) fn new(bytes_max: u64) -> Self {
         // The first put counts what an earlier process left.
-        let state = State { needed_from: [Checkpoint(0); 3], at_most: u64::MAX, count_at: bytes_max };
+        let state = State { needed: Needed::default(), at_most: u64::MAX, count_at: bytes_max };
         Self { bytes_max, state: Mutex::new(state), evicted: AtomicU64::new(0) }
     }
 
@@ -50,11 +51,10 @@ impl Cap {
         self.evicted.load(Relaxed)
     }
 
-    /// Protects each kind from these checkpoints on.
-    pub(crate) fn protect(&self, needed_from: [Checkpoint; 3]) {
+    /// Protects what is used under these pins from these checkpoints on, one for each kind.
+    pub(crate) fn protect(&self, pins: &PinsDigest, needed_from: [Checkpoint; 3]) {
         let mut state = self.state();
-        if state.needed_from != needed_from {
-            state.needed_from = needed_from;
+        if state.needed.set(*pins, needed_from) {
             state.count_at = self.bytes_max;
         }
     }
@@ -76,12 +76,12 @@ impl Cap {
         if state.at_most <= state.count_at {
             return Ok(());
         }
-        let entries = operation::candidates(staging)?;
+        let entries = operation::candidates(staging, &state.needed)?;
         let room = self.bytes_max.saturating_sub(bytes);
         let stored: u64 = entries.iter().map(|entry| entry.bytes).sum();
         // Down to the lower level, but only where there is no room.
         let bytes_max = if stored > room { room.saturating_sub(self.bytes_max / SLACK) } else { stored };
-        let plan = gc::choose(entries, &Budget { bytes_max, live_from: state.needed_from });
+        let plan = gc::choose(entries, bytes_max);
         for eviction in &plan.evictions {
             // PRUNE SAFETY: it was chosen from what this staging holds, and is neither pinned nor used where it is
             // protected. What is lost is the cost of proving it again.
@@ -96,7 +96,8 @@ impl Cap {
             tracing::warn!(
                 bytes = state.at_most,
                 max = self.bytes_max,
-                "the receipt store is over its cap: everything in it may still be needed"
+                "the receipt store is over its cap: everything in it may still be needed. What is proved under other pins (another \
+                 rollup's, or of earlier programs) goes by `reprise receipts gc --pins` alone"
             );
         }
         Ok(())

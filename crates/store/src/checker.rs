@@ -11,7 +11,7 @@ use reprise_model::mutation::{self, Mutation};
 use reprise_model::receipt::{Receipt, Verified, VerifiedMark, Verifier, VerifyError};
 use reprise_model::statement::{Claim, Kind, StatementId};
 
-use crate::engine::Table;
+use crate::engine::{self, Table};
 use crate::envelope::{self, Envelope, EnvelopeError, Unchecked};
 use crate::metered::Counters;
 use crate::operation;
@@ -148,9 +148,9 @@ impl Checker {
     }
 
     /// Moves an entry that failed into quarantine. `None` where it does not fail when the writer looks: a put replaced
-    /// it, or a prune deleted it, meanwhile.
+    /// it, or a prune deleted it, meanwhile. An error where its deletion cannot be made durable.
     fn condemn(&self, id: &StatementId, reason: QuarantineReason) -> Result<Option<Found>, StoreError> {
-        let kind = self.tables.entry(id)?.map(|entry| entry.kind);
+        let kind = engine::readable(self.tables.entry(id))?.map(|entry| entry.kind);
         let lookup = Lookup::Miss(MissReason::Quarantined(reason.clone()));
         if self.read_only {
             return Ok(Some(Found { lookup, kind, took_ms: 0 }));
@@ -176,11 +176,8 @@ impl Checker {
             self.writer.send_with(0, step, Box::new(|_| ()));
             true
         } else {
-            self.writer.wait(step).unwrap_or_else(|error| {
-                self.counters.failed();
-                tracing::warn!(statement = %id, %error, "a failed entry could not be deleted; it stays a miss");
-                true
-            })
+            // While the entry is not deleted it is no miss: a put would find it stored, and drop the new proof.
+            self.writer.wait(step)?
         };
         Ok(condemned.then_some(Found { lookup, kind, took_ms: 0 }))
     }

@@ -188,6 +188,11 @@ impl Directory {
         self.medium.as_ref()
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_medium(&self) -> Arc<dyn Medium> {
+        self.medium.clone()
+    }
+
     /// The folder of the log.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")

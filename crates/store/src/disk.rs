@@ -59,12 +59,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use reprise_model::statement::StatementId;
+
 use crate::directory::{Directory, OpenError};
 use crate::disk::frame::{Frame, MAGIC};
 use crate::disk::index::{BEGINS_KEY, Index, Located, Value};
 pub use crate::disk::replay::Damage;
 use crate::disk::replay::{Replayed, length, replay_all};
-use crate::disk::segment::{Segment, failed, segment_numbers, segment_path};
+use crate::disk::segment::{Files, Segment, failed, segment_numbers, segment_path};
 use crate::disk::tail::Tail;
 use crate::engine::{Changes, Pair, Parts, Split, StorageEngine, Table};
 use crate::medium::{self, FileSystem, Medium, Opening};
@@ -82,6 +84,7 @@ const QUARANTINE_MAX: usize = 256;
 pub struct DiskEngine {
     index: RwLock<Index>,
     tail: Mutex<Tail>,
+    files: Arc<Files>,
     segment_bytes_max: u64,
     quarantined: AtomicUsize,
     damage: Vec<Damage>,
@@ -112,6 +115,7 @@ impl DiskEngine {
 
     fn within(dir: Directory, segment_bytes_max: u64) -> Result<Self, OpenError> {
         let (log, medium) = (dir.log(), dir.medium());
+        let files = Files::new(dir.shared_medium(), Opening::Write);
         let failed = |doing, path: &Path| {
             let path = path.to_path_buf();
             move |source| OpenError::Io { doing, path, source }
@@ -119,37 +123,41 @@ impl DiskEngine {
         let numbers = segment_numbers(medium, &log).map_err(failed("list", &log))?;
         let mut segments = Vec::new();
         for number in numbers {
-            let path = segment_path(&log, number);
-            let segment = Segment::open(medium, &path, number, Opening::Write);
-            segments.push(Arc::new(segment.map_err(failed("open", &path))?));
+            let segment = Segment::open(&files, &log, number);
+            segments.push(Arc::new(segment.map_err(failed("open", &segment_path(&log, number)))?));
         }
-        let Replayed { mut index, last, damage } = replay_all(&segments).map_err(failed("read", &log))?;
+        let Replayed { mut index, last, damage } = replay_all(&segments)?;
         for left_over in segments.iter().filter(|segment| !index.segments.contains_key(&segment.number)) {
             // One that was cleaned away and came back, or could not be deleted.
-            if let Err(error) = medium.remove(&left_over.path) {
+            if let Err(error) = left_over.delete() {
                 tracing::warn!(path = %left_over.path.display(), %error, "a cleaned segment could not be deleted");
             }
         }
         for segment in index.segments.values() {
             let is_last = last.as_ref().filter(|last| last.number == segment.number);
+            let file = segment.file().map_err(failed("open", &segment.path))?;
             for unfinished in is_last.map_or(&[][..], |last| &last.unfinished) {
                 // Struck out, so that it stays out when its segment is no longer the last.
-                let struck = segment.file.write_at(&[0; MAGIC.len()], *unfinished);
+                let struck = file.write_at(&[0; MAGIC.len()], *unfinished);
                 struck.map_err(failed("write", &segment.path))?;
             }
             // What a process that ended had not synced was read as well, and will be built upon.
-            segment.file.sync().map_err(failed("sync", &segment.path))?;
+            file.sync().map_err(failed("sync", &segment.path))?;
         }
         medium.sync_directory(&log).map_err(failed("sync", &log))?;
         let last = last.and_then(|last| Some((index.segments.get(&last.number)?.clone(), last.whole_to)));
         let tail = match last {
-            Some((segment, whole_to)) if segment.len() > 0 => Tail::at(segment, whole_to),
+            Some((segment, whole_to)) if segment.len() > 0 => {
+                let path = segment.path.clone();
+                Tail::at(segment, whole_to).map_err(failed("open", &path))?
+            }
             // A segment without a frame is made again: the entry in its directory may not be durable.
             empty => {
                 let number = empty.map_or(1, |(segment, _)| segment.number);
-                let segment = Arc::new(Segment::create(medium, &log, number).map_err(failed("make", &log))?);
-                index.segments.insert(number, segment.clone());
-                Tail::at(segment, 0)
+                let segment = Segment::create(&files, &log, number).map(Arc::new);
+                let tail = segment.and_then(|segment| Tail::at(segment, 0)).map_err(failed("make", &log))?;
+                index.segments.insert(number, tail.segment.clone());
+                tail
             }
         };
         for damage in &damage {
@@ -163,6 +171,7 @@ impl DiskEngine {
         let engine = Self {
             index: RwLock::new(index),
             tail: Mutex::new(tail),
+            files,
             segment_bytes_max,
             quarantined: AtomicUsize::new(kept),
             damage,
@@ -215,7 +224,7 @@ impl DiskEngine {
             return Ok(());
         }
         if tail.is_full(self.segment_bytes_max) {
-            let segment = tail.begin_segment(self.dir.medium(), &self.dir.log())?;
+            let segment = tail.begin_segment(&self.files, &self.dir.log())?;
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             index.segments.insert(segment.number, segment);
         }
@@ -245,12 +254,17 @@ impl DiskEngine {
         for (table, key, value) in live {
             let value = match value {
                 Value::Inline(value) => Some(value),
-                Value::Apart { offset, len } => match oldest.read(offset, len) {
-                    Ok(value) => Some(value),
-                    // It is lost already.
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-                    Err(error) => return Err(failed("read", &oldest.path)(error)),
-                },
+                Value::Apart { offset, len } => {
+                    let left = left_of(&oldest, offset, len).map_err(failed("read", &oldest.path))?;
+                    if left.is_none() {
+                        let id = key.first_chunk().copied().map(StatementId);
+                        tracing::warn!(
+                            path = %oldest.path.display(), table = table.name(), offset, len, statement = ?id,
+                            "a value cannot be read and is lost: its segment is cleaned without it"
+                        );
+                    }
+                    left
+                }
             };
             bytes += value.as_ref().map_or(0, |value| value.len() as u64);
             moved.insert((table, key), value);
@@ -267,7 +281,24 @@ impl DiskEngine {
         // PRUNE SAFETY: every key whose value lay in this segment has been appended again and synced, or was
         // deleted. Only this thread writes, so no key came to lie in it since. A deletion recorded in it hides
         // nothing: the log has no older segment.
-        self.dir.medium().remove(&oldest.path).map_err(failed("delete", &oldest.path))
+        oldest.delete().map_err(failed("delete", &oldest.path))
+    }
+}
+
+/// A value of a segment that is to be deleted; `None` where it is lost already.
+///
+/// One place that cannot be read must not keep the whole segment, and with it the log, from being cleaned for good. So it is read
+/// twice. A disk that reads nothing at all does not take what is written next either, and then nothing is deleted.
+fn left_of(segment: &Segment, offset: u64, len: u64) -> io::Result<Option<Vec<u8>>> {
+    let read = segment.read(offset, len).or_else(|error| match medium::is_unreadable(&error) {
+        true => segment.read(offset, len),
+        false => Err(error),
+    });
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) if medium::is_unreadable(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -148,3 +148,14 @@ pub fn undamaged<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreErro
         read => read,
     }
 }
+
+/// The same where the disk cannot read the place of the value.
+pub fn readable<T: Default>(read: Result<T, StoreError>) -> Result<T, StoreError> {
+    match undamaged(read) {
+        Err(error) if error.is_unreadable() => {
+            tracing::warn!(%error, "a record of the receipt store counts as absent: `reprise receipts verify` names its statement");
+            Ok(T::default())
+        }
+        read => read,
+    }
+}

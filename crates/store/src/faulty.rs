@@ -1,13 +1,14 @@
 //! Stores and engines that fail on request. For tests.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use reprise_disk::simulated::bad_place;
 use reprise_model::coordinate::{Checkpoint, Coordinate};
 use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::profile::ProofProfile;
@@ -15,8 +16,8 @@ use reprise_model::statement::{Claim, Statement, StatementId};
 
 use crate::engine::{Changes, Pair, StorageEngine, Table};
 use crate::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
-    ReceiptStore, Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, Needed, NewEntry, PruneOutcome,
+    PutOutcome, ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
 
 /// What a faulty store or engine answers while it fails: a full disk.
@@ -114,11 +115,11 @@ impl ReceiptStore for FaultyStore {
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
         self.write()?.remove(id)
     }
-    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
-        self.write()?.evict(id, live_from)
+    fn evict(&self, id: &StatementId, needed: &Needed) -> Result<bool, StoreError> {
+        self.write()?.evict(id, needed)
     }
-    fn protect(&self, needed_from: [Checkpoint; 3]) {
-        self.inner.protect(needed_from);
+    fn protect(&self, pins: &PinsDigest, needed_from: [Checkpoint; 3]) {
+        self.inner.protect(pins, needed_from);
     }
     fn prune_below(&self, pins: &PinsDigest, floor: Floor) -> Result<PruneOutcome, StoreError> {
         self.write()?.prune_below(pins, floor)
@@ -147,12 +148,21 @@ impl ReceiptStore for FaultyStore {
     }
 }
 
+/// Why a value cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The engine notices damage.
+    Damaged,
+    /// The disk cannot read its place.
+    BadPlace,
+}
+
 /// An engine in front of another that stops, corrupts and counts.
 pub struct FaultyEngine {
     inner: Arc<dyn StorageEngine>,
     /// Commits until every further one fails; `u64::MAX` for never.
     commits_left: AtomicU64,
-    unreadable: Mutex<BTreeSet<(Table, Vec<u8>)>>,
+    unreadable: Mutex<BTreeMap<(Table, Vec<u8>), Unreadable>>,
     receipts_read: AtomicU64,
     entries_read: AtomicU64,
 }
@@ -180,8 +190,8 @@ impl FaultyEngine {
     }
 
     /// Makes one value unreadable until it is written again.
-    pub fn make_unreadable(&self, table: Table, key: &[u8]) {
-        self.unreadable().insert((table, key.to_vec()));
+    pub fn make_unreadable(&self, table: Table, key: &[u8], why: Unreadable) {
+        self.unreadable().insert((table, key.to_vec()), why);
     }
 
     /// Changes stored bytes without the store's knowledge.
@@ -215,16 +225,26 @@ impl FaultyEngine {
         counter.fetch_add(read as u64, Ordering::Relaxed);
     }
 
-    fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeSet<(Table, Vec<u8>)>> {
+    fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Table, Vec<u8>), Unreadable>> {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refuse(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
-        if self.unreadable().contains(&(table, key.to_vec())) {
-            let path = PathBuf::from("(injected)");
-            return Err(StoreError::Damaged { path, reason: "an injected fault".into() });
+        let path = PathBuf::from("(injected)");
+        match self.why(table, key) {
+            Some(Unreadable::Damaged) => {
+                Err(StoreError::Damaged { path, reason: "an injected fault".into() })
+            }
+            Some(Unreadable::BadPlace) => {
+                let source = Arc::new(bad_place());
+                Err(StoreError::Io { doing: "read", path, source })
+            }
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn why(&self, table: Table, key: &[u8]) -> Option<Unreadable> {
+        self.unreadable().get(&(table, key.to_vec())).copied()
     }
 }
 
@@ -236,7 +256,10 @@ impl StorageEngine for FaultyEngine {
     }
 
     fn has(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
-        self.refuse(table, key)?;
+        // What the index knows needs no place on the disk.
+        if self.why(table, key) == Some(Unreadable::Damaged) {
+            self.refuse(table, key)?;
+        }
         self.inner.has(table, key)
     }
 
@@ -247,9 +270,12 @@ impl StorageEngine for FaultyEngine {
         to: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        let page = self.inner.scan(table, from, to, limit)?;
-        for (key, _) in &page {
-            self.refuse(table, key)?;
+        let mut page = self.inner.scan(table, from, to, limit)?;
+        for (key, value) in &mut page {
+            match self.why(table, key) {
+                Some(Unreadable::BadPlace) => value.clear(),
+                _ => self.refuse(table, key)?,
+            }
         }
         self.count(table, page.len());
         Ok(page)

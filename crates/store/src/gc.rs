@@ -1,36 +1,23 @@
 //! Eviction: which receipts are deleted when the store is over its budget.
 //!
 //! The plan is a pure function of the entries and the budget, so that a dry run and a run choose the same. The plan
-//! never evicts what is pinned, or what is used at a checkpoint where a reorg or an unsettled bundle may still need it.
+//! never evicts what is pinned, or what is used where a reorg, an unsettled bundle or another rollup may still need it.
 //! Of the rest, entries without a coordinate go first, then the cheapest to prove again per byte.
 
 use std::cmp::Ordering;
 
-use reprise_model::coordinate::Checkpoint;
 use reprise_model::statement::{Kind, StatementId};
 
-use crate::port::{Filter, ReceiptStore, StoreError, Summary};
+use crate::port::{Filter, Needed, ReceiptStore, StoreError, Summary};
 
 /// How much may stay, and what must.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes of envelopes that may stay.
     pub bytes_max: u64,
-    /// Per kind, in the order of [`Kind::ALL`]: what is used at this checkpoint or later stays. A transaction's
-    /// receipt may go once its batch is stored and past the reorg depth; a batch's, once it is settled and
-    /// final.
-    pub live_from: [Checkpoint; Kind::COUNT],
-}
-
-impl Budget {
-    /// The checkpoint from which on an entry of this kind stays.
-    pub fn live_from(&self, kind: Kind) -> Checkpoint {
-        match kind {
-            Kind::Transaction => self.live_from[0],
-            Kind::Batch => self.live_from[1],
-            Kind::Aggregate => self.live_from[2],
-        }
-    }
+    /// What is used where it is needed stays. A transaction's receipt may go once its batch is stored and past the reorg
+    /// depth; a batch's, once it is settled and final.
+    pub needed: Needed,
 }
 
 /// Why an entry is evicted.
@@ -75,40 +62,41 @@ pub(crate) struct Candidate {
     pub(crate) kind: Kind,
     pub(crate) bytes: u64,
     pub(crate) took_ms: u64,
-    pub(crate) pinned: bool,
-    /// The last checkpoint it is used at.
-    pub(crate) last_used: Option<Checkpoint>,
+    /// It is used somewhere.
+    pub(crate) is_placed: bool,
+    /// It is pinned, or used where it may be needed.
+    pub(crate) is_live: bool,
 }
 
-impl From<&Summary> for Candidate {
-    fn from(entry: &Summary) -> Self {
+impl Candidate {
+    fn of(entry: &Summary, needed: &Needed) -> Self {
         Self {
             id: entry.id,
             kind: entry.kind,
             bytes: entry.bytes,
             took_ms: entry.provenance.took_ms,
-            pinned: !entry.pins.is_empty(),
-            last_used: entry.coordinates.iter().map(|coordinate| coordinate.checkpoint).max(),
+            is_placed: !entry.coordinates.is_empty(),
+            is_live: !entry.pins.is_empty() || entry.coordinates.iter().any(|place| needed.at(place)),
         }
     }
 }
 
 /// Chooses what is evicted. The rest is within the budget, or may not be evicted.
 pub fn plan(entries: &[Summary], budget: &Budget) -> Plan {
-    choose(entries.iter().map(Candidate::from).collect(), budget)
+    choose(entries.iter().map(|entry| Candidate::of(entry, &budget.needed)).collect(), budget.bytes_max)
 }
 
 /// [`plan`] over candidates.
-pub(crate) fn choose(entries: Vec<Candidate>, budget: &Budget) -> Plan {
+pub(crate) fn choose(entries: Vec<Candidate>, bytes_max: u64) -> Plan {
     let bytes_before = entries.iter().map(|entry| entry.bytes).sum();
     let mut plan = Plan { evictions: Vec::new(), bytes_before, bytes_after: bytes_before };
-    if bytes_before <= budget.bytes_max {
+    if bytes_before <= bytes_max {
         return plan;
     }
-    let mut free: Vec<_> = entries.into_iter().filter(|entry| !is_live(entry, budget)).collect();
+    let mut free: Vec<_> = entries.into_iter().filter(|entry| !entry.is_live).collect();
     free.sort_by(cheaper);
     for entry in free {
-        if plan.bytes_after <= budget.bytes_max {
+        if plan.bytes_after <= bytes_max {
             break;
         }
         plan.bytes_after -= entry.bytes;
@@ -117,22 +105,17 @@ pub(crate) fn choose(entries: Vec<Candidate>, budget: &Budget) -> Plan {
             kind: entry.kind,
             bytes: entry.bytes,
             took_ms: entry.took_ms,
-            cause: if entry.last_used.is_none() { Cause::Unplaced } else { Cause::Cheapest },
+            cause: if entry.is_placed { Cause::Cheapest } else { Cause::Unplaced },
         });
     }
     plan
 }
 
-fn is_live(entry: &Candidate, budget: &Budget) -> bool {
-    entry.pinned || entry.last_used.is_some_and(|last| last >= budget.live_from(entry.kind))
-}
-
 /// The order of eviction: without a coordinate, then fewer milliseconds a byte, then by id.
 fn cheaper(a: &Candidate, b: &Candidate) -> Ordering {
     let per_byte = |entry: &Candidate, other: &Candidate| u128::from(entry.took_ms) * u128::from(other.bytes);
-    b.last_used
-        .is_none()
-        .cmp(&a.last_used.is_none())
+    a.is_placed
+        .cmp(&b.is_placed)
         .then_with(|| per_byte(a, b).cmp(&per_byte(b, a)))
         .then_with(|| a.id.cmp(&b.id))
 }
@@ -145,9 +128,9 @@ pub fn collect(store: &dyn ReceiptStore, budget: &Budget, dry_run: bool) -> Resu
     }
     let mut gone = Vec::with_capacity(plan.evictions.len());
     for eviction in plan.evictions {
-        // PRUNE SAFETY: `evict` looks again, in the commit that deletes: what was pinned or placed at or
-        // above `live_from` since the plan was made stays. What goes costs its proof again, nothing else.
-        if store.evict(&eviction.id, budget.live_from(eviction.kind))? {
+        // PRUNE SAFETY: `evict` looks again, in the commit that deletes: what was pinned, or placed where it is
+        // needed, since the plan was made stays. What goes costs its proof again, nothing else.
+        if store.evict(&eviction.id, &budget.needed)? {
             gone.push(eviction);
         } else {
             plan.bytes_after += eviction.bytes;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::coordinate::Coordinate;
 use reprise_model::digest::{PinsDigest, ProfileId};
 use reprise_model::journal;
 use reprise_model::receipt::VerifiedMark;
@@ -14,7 +14,7 @@ use reprise_model::statement::StatementId;
 use crate::engine::{self, Table};
 use crate::envelope::Envelope;
 use crate::gc::Candidate;
-use crate::port::{CoordinateOutcome, Floor, PruneOutcome, PutOutcome, StoreError};
+use crate::port::{CoordinateOutcome, Floor, Needed, PruneOutcome, PutOutcome, StoreError};
 use crate::record::{self, EntryRecord, Placed, Revocation};
 use crate::staging::{SCAN_LEN, Staging};
 
@@ -183,28 +183,34 @@ pub(crate) fn delete_entry(staging: &mut Staging<'_>, id: &StatementId) {
 }
 
 /// Every entry as it will be, for the plan of an eviction.
-pub(crate) fn candidates(staging: &Staging<'_>) -> Result<Vec<Candidate>, StoreError> {
+pub(crate) fn candidates(staging: &Staging<'_>, needed: &Needed) -> Result<Vec<Candidate>, StoreError> {
     let mut candidates = Vec::new();
     for key in staging.keys(Table::Entries, &[], usize::MAX)? {
         let Some(id) = key.try_into().ok().map(StatementId) else { continue };
-        let Some(entry) = staging.recorded(&id)? else { continue };
-        let coordinates = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
-        let coordinates = coordinates.iter().filter_map(|key| record::read_backref_key(key));
+        let Some(entry) = engine::readable(staging.recorded(&id))? else { continue };
+        let places = staging.keys(Table::Backrefs, &id.0, usize::MAX)?;
+        let mut read = places.iter().filter_map(|key| record::read_backref_key(key));
+        let is_needed = read.any(|(_, place)| needed.at(&place));
         candidates.push(Candidate {
             id,
             kind: entry.kind,
             bytes: entry.bytes,
             took_ms: entry.provenance.took_ms,
-            pinned: !staging.keys(Table::Pins, &id.0, 1)?.is_empty(),
-            last_used: coordinates.map(|(_, coordinate)| coordinate.checkpoint).max(),
+            is_placed: !places.is_empty(),
+            is_live: is_needed || !staging.keys(Table::Pins, &id.0, 1)?.is_empty(),
         });
     }
     Ok(candidates)
 }
 
-/// Deletes an entry with its coordinates. Returns the size of its envelope, where it was stored.
-pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, StoreError> {
-    let stored = staging.recorded(id)?.map(|entry| entry.bytes);
+/// Whether there is an entry, revoked or not, whose record may be unreadable.
+fn is_stored(staging: &Staging<'_>, id: &StatementId) -> Result<bool, StoreError> {
+    engine::undamaged(staging.has(Table::Entries, &id.0))
+}
+
+/// Deletes an entry with its coordinates. Returns whether it was stored.
+pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<bool, StoreError> {
+    let stored = is_stored(staging, id)?;
     // PRUNE SAFETY: the user, or the revocation of a verifier, asked for this statement by name. What is
     // lost is the cost of proving it again; no other statement's keys begin with this id.
     for key in staging.keys(Table::Backrefs, &id.0, usize::MAX)? {
@@ -217,22 +223,20 @@ pub(crate) fn remove(staging: &mut Staging<'_>, id: &StatementId) -> Result<Opti
     Ok(stored)
 }
 
-/// Removes the entry unless it is pinned, or used at `live_from` or later.
+/// Removes the entry unless it is pinned, or used where it is needed.
 pub(crate) fn evict(
     staging: &mut Staging<'_>,
     id: &StatementId,
-    live_from: Checkpoint,
+    needed: &Needed,
 ) -> Result<bool, StoreError> {
     // PRUNE SAFETY: pins and places are read through the staging in which every earlier write is, on the
     // one writer, so neither can be added between this look and the commit.
     let pinned = !staging.keys(Table::Pins, &id.0, 1)?.is_empty();
-    let live = |key: &Vec<u8>| {
-        record::read_backref_key(key).is_none_or(|(_, coordinate)| coordinate.checkpoint >= live_from)
-    };
+    let live = |key: &Vec<u8>| record::read_backref_key(key).is_none_or(|(_, place)| needed.at(&place));
     if pinned || staging.keys(Table::Backrefs, &id.0, usize::MAX)?.iter().any(live) {
         return Ok(false);
     }
-    Ok(remove(staging, id)?.is_some())
+    remove(staging, id)
 }
 
 /// Begins an epoch: what is stored of this profile is not handed out any more.
@@ -247,7 +251,7 @@ pub(crate) fn remove_revoked(staging: &mut Staging<'_>, ids: &[StatementId]) -> 
     let mut removed = 0;
     for id in ids {
         // PRUNE SAFETY: a revoked receipt is never handed out. What it proved is proved again where it is wanted.
-        let revoked = match staging.recorded(id)? {
+        let revoked = match engine::readable(staging.recorded(id))? {
             Some(entry) => staging.is_revoked(id, &entry.statement.profile)?,
             None => false,
         };
@@ -324,7 +328,8 @@ fn collect(staging: &mut Staging<'_>, id: &StatementId) -> Result<Option<u64>, S
     if staging.used(id)? {
         return Ok(None);
     }
-    let bytes = staging.recorded(id)?.map(|entry| entry.bytes);
+    let stored = is_stored(staging, id)?;
+    let bytes = engine::readable(staging.recorded(id))?.map_or(0, |entry| entry.bytes);
     delete_entry(staging, id);
-    Ok(bytes)
+    Ok(stored.then_some(bytes))
 }

@@ -14,6 +14,7 @@
 //! * **Nothing is invalidated.** A receipt leaves by pruning (its last coordinate is final and no pin is left), by
 //!   eviction, by a command of the user, or into quarantine.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use reprise_model::profile::{ProofProfile, SealKind};
 use reprise_model::receipt::{Receipt, Verified, VerifyError};
 use reprise_model::statement::{Claim, Kind, Statement, StatementId};
 
+use crate::medium;
 use crate::provenance::Provenance;
 
 /// Remembers receipts. See the [module documentation](self) for what every implementation promises.
@@ -82,13 +84,13 @@ pub trait ReceiptStore: Send + Sync {
     /// Deletes a receipt with its coordinates, whatever its pins. Returns whether it was stored.
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError>;
 
-    /// Deletes a receipt with its coordinates, unless it is pinned or used at `live_from` or later, which
+    /// Deletes a receipt with its coordinates, unless it is pinned or used where it is needed, which
     /// is looked at in the commit that deletes. Returns whether it was deleted.
-    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError>;
+    fn evict(&self, id: &StatementId, needed: &Needed) -> Result<bool, StoreError>;
 
-    /// Says from which checkpoint on an entry of each kind, in the order of [`Kind::ALL`], may still be needed.
-    /// A bounded store evicts other entries. Before the first call, every entry with a coordinate counts as needed.
-    fn protect(&self, needed_from: [Checkpoint; Kind::COUNT]);
+    /// Says from which checkpoint on what is used under these pins, of each kind in the order of [`Kind::ALL`], may still
+    /// be needed. A bounded store evicts what is needed nowhere: what is used under pins that no call named stays.
+    fn protect(&self, pins: &PinsDigest, needed_from: [Checkpoint; Kind::COUNT]);
 
     /// Records that everything below `floor` that is proved under these pins is final, then deletes its coordinates
     /// below it, over all forks and kinds, and the receipts that have neither coordinate nor pin left. What is proved
@@ -297,6 +299,29 @@ pub struct EntryDetails {
     pub profile: Option<ProofProfile>,
 }
 
+/// Where a receipt that is used may still be needed: a function of the place. Under pins that are not named every place is
+/// needed, because nobody here knows how far the rollup has come that uses them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needed(BTreeMap<PinsDigest, [Checkpoint; Kind::COUNT]>);
+
+impl Needed {
+    /// Under these pins from these checkpoints on, one for each kind in the order of [`Kind::ALL`].
+    pub fn from(pins: PinsDigest, checkpoints: [Checkpoint; Kind::COUNT]) -> Self {
+        Self([(pins, checkpoints)].into())
+    }
+
+    /// Sets the checkpoints of these pins. Returns whether they are others than before.
+    pub fn set(&mut self, pins: PinsDigest, checkpoints: [Checkpoint; Kind::COUNT]) -> bool {
+        self.0.insert(pins, checkpoints) != Some(checkpoints)
+    }
+
+    /// Whether what is used at this place may still be needed.
+    pub fn at(&self, place: &Coordinate) -> bool {
+        let checkpoints = self.0.get(&place.pins);
+        checkpoints.is_none_or(|from| place.checkpoint >= from[place.position.kind() as usize])
+    }
+}
+
 /// What is stored, and what happened since the store was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -320,11 +345,17 @@ pub struct Stats {
     pub flushes: u64,
     /// Bytes that did not check when the store was opened: unfinished writes, or damage.
     pub damaged_bytes: u64,
+    /// Entries whose record does not read, or not any more: they are neither counted nor listed, and their receipts may be hits.
+    pub unreadable: Vec<StatementId>,
     /// The prune floors, each with the pins that it is of.
     pub prune_floors: Vec<(PinsDigest, Floor)>,
     /// The tiers that receipts are read from, the nearest first; none where there is one place only.
     pub tiers: Vec<TierStats>,
 }
+
+/// What is said of an entry that is [unreadable](Stats::unreadable).
+pub const NO_RECORD: &str =
+    "the record of the entry cannot be read: `reprise receipts rm` deletes what is left of it";
 
 /// A checkpoint below which everything that is proved under some pins is pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, BorshSerialize, BorshDeserialize)]
@@ -482,5 +513,10 @@ impl StoreError {
     /// pipeline waits after such an error and asks again.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Io { .. })
+    }
+
+    /// Whether the disk cannot read, or write, the place of what was asked for; another request may succeed all the same.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if medium::is_unreadable(source))
     }
 }

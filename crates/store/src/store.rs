@@ -28,8 +28,8 @@ use crate::metered::Counters;
 use crate::operation::{self, Ready};
 use crate::options::Options;
 use crate::port::{
-    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, NewEntry, PruneOutcome, PutOutcome,
-    ReceiptStore, Stats, StoreError, Summary, TierStats,
+    Completion, CoordinateOutcome, EntryDetails, Filter, Floor, Lookup, Needed, NewEntry, PruneOutcome,
+    PutOutcome, ReceiptStore, Stats, StoreError, Summary, TierStats,
 };
 use crate::provenance::Origin;
 use crate::pruner::Pruner;
@@ -301,18 +301,18 @@ impl ReceiptStore for Store {
     fn remove(&self, id: &StatementId) -> Result<bool, StoreError> {
         let id = *id;
         let removed = self.writer.wait(move |staging| operation::remove(staging, &id));
-        Ok(self.counters.tally(removed)?.is_some())
+        self.counters.tally(removed)
     }
 
-    fn evict(&self, id: &StatementId, live_from: Checkpoint) -> Result<bool, StoreError> {
-        let id = *id;
-        let evicted = self.writer.wait(move |staging| operation::evict(staging, &id, live_from));
+    fn evict(&self, id: &StatementId, needed: &Needed) -> Result<bool, StoreError> {
+        let (id, needed) = (*id, needed.clone());
+        let evicted = self.writer.wait(move |staging| operation::evict(staging, &id, &needed));
         self.counters.tally(evicted)
     }
 
-    fn protect(&self, needed_from: [Checkpoint; 3]) {
+    fn protect(&self, pins: &PinsDigest, needed_from: [Checkpoint; 3]) {
         if let Some(cap) = &self.cap {
-            cap.protect(needed_from);
+            cap.protect(pins, needed_from);
         }
     }
 

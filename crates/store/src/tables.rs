@@ -30,7 +30,8 @@ pub(crate) struct Tables {
 impl Tables {
     /// When and over which bytes an entry was verified.
     pub(crate) fn mark(&self, id: &StatementId) -> Result<Option<VerifiedMark>, StoreError> {
-        let bytes = self.small(Table::Marks, &id.0)?;
+        // Without it the receipt is verified, and the mark written anew.
+        let bytes = engine::readable(self.engine.read(Table::Marks, &id.0))?;
         Ok(bytes.and_then(|bytes| record::read(&bytes)))
     }
 
@@ -130,7 +131,7 @@ impl Tables {
 
     /// The entry, if it passes the filter.
     fn filtered(&self, id: StatementId, filter: &Filter) -> Result<Option<Summary>, StoreError> {
-        let Some(entry) = self.entry(&id)? else { return Ok(None) };
+        let Some(entry) = engine::readable(self.entry(&id))? else { return Ok(None) };
         let passes = filter.kind.is_none_or(|kind| kind == entry.kind)
             && filter.profile.is_none_or(|profile| profile == entry.statement.profile)
             && filter.program.is_none_or(|program| program == entry.program);
@@ -249,7 +250,7 @@ impl Tables {
             return Ok(revoked);
         }
         for id in self.candidates(&Filter::default())? {
-            if let Some(entry) = self.recorded(&id)?
+            if let Some(entry) = engine::readable(self.recorded(&id))?
                 && self.is_revoked(&id, &entry.statement.profile)?
             {
                 revoked.push(id);
@@ -260,13 +261,14 @@ impl Tables {
 
     /// Adds what the tables know to the figures of a store.
     pub(crate) fn count(&self, stats: &mut Stats) -> Result<(), StoreError> {
-        self.each(Table::Entries, &[], &mut |_, bytes| {
-            if let Some(entry) = record::read::<EntryRecord>(bytes) {
+        self.each(Table::Entries, &[], &mut |key, bytes| match record::read::<EntryRecord>(bytes) {
+            Some(entry) => {
                 let kind = &mut stats.kinds[entry.kind as usize];
                 kind.count += 1;
                 kind.bytes += entry.bytes;
                 kind.proving_ms = kind.proving_ms.saturating_add(entry.provenance.took_ms);
             }
+            None => stats.unreadable.extend(key.try_into().ok().map(StatementId)),
         })?;
         self.each(Table::Coordinates, &[], &mut |_, _| {
             stats.coordinates += 1;

@@ -25,7 +25,7 @@ fn some() -> reprise_store::Store {
 #[test]
 fn what_is_exported_is_imported_verified_with_its_places_and_profiles() {
     let (bytes, exported) = archive(&some());
-    assert_eq!(exported, Exported { entries: 2, damaged: 0 });
+    assert_eq!(exported, Exported { entries: 2, left_out: vec![] });
     let (to, verifier) = (memory(), hashed());
     let imported = import(&to, verifier.as_ref(), &mut &bytes[..]).unwrap();
     assert_eq!((imported.new, imported.known, imported.refused.len()), (2, 0, 0));

@@ -8,7 +8,9 @@ use reprise_model::receipt::{Receipt, Verified};
 use reprise_model::statement::{Claim, ClaimScheme, Kind};
 use reprise_store::ReceiptStore;
 use reprise_store::explanation::diverge;
-use reprise_store::port::{CoordinateOutcome, Filter, Floor, Lookup, MissReason, NewEntry, StoreError};
+use reprise_store::port::{
+    CoordinateOutcome, Filter, Floor, Lookup, MissReason, Needed, NewEntry, StoreError,
+};
 use reprise_store::provenance::{Origin, Provenance};
 
 use crate::world::*;
@@ -427,7 +429,7 @@ fn eviction_spares_what_is_pinned_or_live(store: &dyn ReceiptStore) {
     store.put(entry(2, &[at(4, 1), at(9, 1)])).unwrap();
     store.put(entry(3, &[at(4, 2)])).unwrap();
     store.pin(&id(3), "me").unwrap();
-    let evicted = |n| store.evict(&id(n), Checkpoint(9)).unwrap();
+    let evicted = |n| store.evict(&id(n), &Needed::from(PINS, [Checkpoint(9); 3])).unwrap();
     assert_eq!([evicted(1), evicted(2), evicted(3), evicted(4)], [true, false, false, false]);
     assert_eq!(store.at(&at(4, 1)).unwrap(), [id(2)]);
     assert!(is_hit(store, 2) && is_hit(store, 3));

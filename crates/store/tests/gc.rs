@@ -1,11 +1,17 @@
 //! What is evicted when the store is over its budget.
 
-use reprise_model::coordinate::Checkpoint;
+use reprise_model::coordinate::{Checkpoint, Coordinate};
+use reprise_model::digest::PinsDigest;
 use reprise_store::gc::{Budget, Cause, collect};
-use reprise_store::port::NewEntry;
+use reprise_store::port::{Needed, NewEntry};
 use reprise_store::{Options, ReceiptStore, Store};
 
 use crate::world::*;
+
+/// What is needed from a checkpoint on.
+fn from(checkpoint: u64) -> Needed {
+    Needed::from(PINS, [Checkpoint(checkpoint); 3])
+}
 
 fn filled() -> Store {
     let store = memory();
@@ -25,7 +31,7 @@ fn filled() -> Store {
 fn a_dry_run_lists_what_the_run_evicts_and_evicts_nothing() {
     let store = filled();
     let bytes = store.stats().unwrap().bytes();
-    let budget = Budget { bytes_max: bytes / 2, live_from: [Checkpoint(8); 3] };
+    let budget = Budget { bytes_max: bytes / 2, needed: from(8) };
     let dry = collect(&store, &budget, true).unwrap();
     assert_eq!(store.stats().unwrap().bytes(), bytes);
     let run = collect(&store, &budget, false).unwrap();
@@ -43,15 +49,15 @@ fn a_kind_that_is_subsumed_goes_before_one_that_is_not() {
     let store = memory();
     store.put(entry(1, &[at(5, 1)])).unwrap();
     store.put(entry(2, &[aggregate_at(1, 5, 1)])).unwrap();
-    let live_from = [Checkpoint(9), Checkpoint(6), Checkpoint(5)];
-    collect(&store, &Budget { bytes_max: 0, live_from }, false).unwrap();
+    let needed = Needed::from(PINS, [Checkpoint(9), Checkpoint(6), Checkpoint(5)]);
+    collect(&store, &Budget { bytes_max: 0, needed }, false).unwrap();
     assert!(!is_hit(&store, 1) && is_hit(&store, 2));
 }
 
 #[test]
 fn what_is_live_or_pinned_survives_any_budget() {
     let store = filled();
-    collect(&store, &Budget { bytes_max: 0, live_from: [Checkpoint(8); 3] }, false).unwrap();
+    collect(&store, &Budget { bytes_max: 0, needed: from(8) }, false).unwrap();
     let left: Vec<_> = (0..30).filter(|n| is_hit(&store, *n)).collect();
     assert_eq!(left, [4, 8, 9]);
 }
@@ -68,7 +74,7 @@ fn a_long_run_with_a_cap_stays_within_the_cap_and_one_value_and_keeps_what_is_ne
         let len = seeded.below(4_000) as usize;
         let receipt = receipt_of(&hashed(), n, len);
         store.put(NewEntry { receipt, ..entry(n, &[at(n, 1)]) }).unwrap();
-        store.protect([Checkpoint((n + 1).saturating_sub(KEPT)); 3]);
+        store.protect(&PINS, [Checkpoint((n + 1).saturating_sub(KEPT)); 3]);
         if n == 100 {
             store.pin(&id(n), "me").unwrap();
         }
@@ -93,8 +99,30 @@ fn a_store_over_its_cap_grows_while_everything_is_needed_and_shrinks_afterwards(
         assert!(store.put(entry(n, &[at(n, 1)])).unwrap().new);
     }
     assert_eq!(store.stats().unwrap().count(), 40, "no proof is refused, and nobody said what may go");
-    store.protect([Checkpoint(38); 3]);
+    store.protect(&PINS, [Checkpoint(38); 3]);
     store.put(entry(40, &[at(40, 1)])).unwrap();
     assert!(store.stats().unwrap().bytes() <= 5_000);
     assert!((38..=40).all(|n| is_hit(&store, n)));
+}
+
+#[test]
+fn what_is_used_under_other_pins_is_evicted_neither_by_the_cap_nor_by_a_command() {
+    let options = Options { bytes_max: Some(5_000), ..Options::default() };
+    let store = Store::in_memory(hashed(), options).unwrap();
+    let elsewhere = Coordinate { pins: PinsDigest([2; 32]), ..at(1, 1) };
+    for n in 0..10 {
+        store.put(entry(n, &[elsewhere])).unwrap();
+    }
+    // One that both use.
+    store.put(entry(10, &[at(1, 1), elsewhere])).unwrap();
+    for n in 11..40 {
+        store.put(entry(n, &[at(n, 1)])).unwrap();
+    }
+    store.protect(&PINS, [Checkpoint(38); 3]);
+    store.put(entry(40, &[at(40, 1)])).unwrap();
+    let left: Vec<_> = (0..41).filter(|n| is_hit(&store, *n)).collect();
+    assert_eq!(left, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 38, 39, 40], "all of the other one's");
+    collect(&store, &Budget { bytes_max: 0, needed: from(50) }, false).unwrap();
+    let left: Vec<_> = (0..41).filter(|n| is_hit(&store, *n)).collect();
+    assert_eq!(left, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 }

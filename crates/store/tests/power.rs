@@ -13,7 +13,7 @@ use reprise_model::coordinate::Checkpoint;
 use reprise_store::archive;
 use reprise_store::disk::DiskEngine;
 use reprise_store::medium::{Medium, Opening};
-use reprise_store::port::{Filter, Floor, Lookup, NewEntry, StoreError};
+use reprise_store::port::{Filter, Floor, Lookup, Needed, NewEntry, StoreError};
 use reprise_store::simulated::{Operation, SimulatedDisk};
 use reprise_store::{Durability, OpenError, Options, ReceiptStore, Store, WriterMode};
 
@@ -249,7 +249,7 @@ fn call(store: &Store, action: &Action) -> Result<(), StoreError> {
             store.remove(&id(*n))?;
         }
         Action::Evict(n, live_from) => {
-            store.evict(&id(*n), Checkpoint(*live_from))?;
+            store.evict(&id(*n), &Needed::from(PINS, [Checkpoint(*live_from); 3]))?;
         }
         Action::Prune(floor) => {
             store.prune_below(&PINS, Floor::at(*floor))?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use reprise_store::engine::{Changes, Pair, StorageEngine, Table};
-use reprise_store::faulty::FaultyEngine;
+use reprise_store::faulty::{FaultyEngine, Unreadable};
 use reprise_store::memory::MemoryEngine;
 use reprise_store::port::{StoreError, TierStats};
 use reprise_store::tiered::Tiered;
@@ -70,7 +70,7 @@ fn memory_stays_within_its_bound() {
 fn an_error_is_no_miss_and_is_not_cached() {
     let (below, tiered) = over(1 << 20);
     set(below.as_ref(), 1, Some(vec![1; 100]));
-    below.make_unreadable(Table::Receipts, &key(1));
+    below.make_unreadable(Table::Receipts, &key(1), Unreadable::Damaged);
     for _ in 0..2 {
         let error = tiered.read(Table::Receipts, &key(1));
         assert!(matches!(error, Err(StoreError::Damaged { .. })));

@@ -8,11 +8,11 @@ use reprise_model::receipt::Verified;
 use reprise_model::statement::Kind;
 use reprise_store::disk::DiskEngine;
 use reprise_store::engine::{Changes, Pair, StorageEngine, Table};
-use reprise_store::faulty::FaultyEngine;
+use reprise_store::faulty::{FaultyEngine, Unreadable};
 use reprise_store::memory::MemoryEngine;
-use reprise_store::port::{Floor, Lookup, MissReason, NewEntry, QuarantineReason, StoreError};
+use reprise_store::port::{Filter, Floor, Lookup, MissReason, NewEntry, QuarantineReason, StoreError};
 use reprise_store::provenance::Origin;
-use reprise_store::{Durability, Options, ReceiptStore, Store, VerifyPolicy, WriterMode};
+use reprise_store::{Durability, Options, ReceiptStore, Store, VerifyPolicy, WriterMode, archive};
 
 use crate::world::*;
 
@@ -432,12 +432,73 @@ fn a_value_that_the_engine_cannot_read_is_a_miss_until_the_next_put() {
     for table in [Table::Receipts, Table::Entries, Table::Marks] {
         let bench = with_policy(VerifyPolicy::Once);
         bench.store.put(entry(1, &[at(1, 1)])).unwrap();
-        bench.engine.make_unreadable(table, &id(1).0);
+        bench.engine.make_unreadable(table, &id(1).0, Unreadable::Damaged);
         if bench.store.get(&statement(1), &claim(1)).unwrap().hit().is_none() {
             assert!(bench.store.put(entry(1, &[at(1, 1)])).unwrap().new, "{}", table.name());
         }
         assert!(is_hit(&bench.store, 1), "{}", table.name());
     }
+}
+
+#[test]
+fn a_place_that_the_disk_cannot_read_costs_its_own_entry_until_that_is_removed() {
+    for table in [Table::Receipts, Table::Entries, Table::Marks] {
+        let bench = bench(Options { bytes_max: Some(1), ..Options::default() });
+        for n in 1..3 {
+            bench.store.put(entry(n, &[at(n, 1)])).unwrap();
+        }
+        bench.engine.make_unreadable(table, &id(1).0, Unreadable::BadPlace);
+        match bench.store.get(&statement(1), &claim(1)) {
+            Err(error) => {
+                assert!(error.is_unreadable() && error.is_transient(), "{error}");
+                assert_eq!(table, Table::Receipts, "a receipt is checked without its record and its mark");
+            }
+            found => assert!(found.unwrap().hit().is_some(), "{}", table.name()),
+        }
+        assert!(is_hit(&bench.store, 2));
+        assert!(bench.store.put(entry(3, &[at(3, 1)])).unwrap().new, "also under a cap, which counts all");
+        let is_listed = bench.store.list(&Default::default()).unwrap().iter().any(|it| it.id == id(1));
+        let unreadable = bench.store.stats().unwrap().unreadable;
+        assert_eq!((is_listed, unreadable.is_empty()), (table != Table::Entries, table != Table::Entries));
+        let exported = archive::export(&bench.store, &Filter::default(), &mut Vec::new()).unwrap();
+        let left_out: Vec<_> = exported.left_out.iter().map(|(id, _)| *id).collect();
+        let expected = if table == Table::Marks { vec![] } else { vec![id(1)] };
+        assert_eq!((exported.entries, left_out), (3 - expected.len() as u64, expected), "{}", table.name());
+        assert!(bench.store.remove(&id(1)).unwrap(), "{}", table.name());
+        assert!(bench.store.put(entry(1, &[at(1, 1)])).unwrap().new);
+        assert!(is_hit(&bench.store, 1));
+    }
+}
+
+#[test]
+fn an_entry_whose_record_the_disk_cannot_read_is_pruned_and_revoked_as_any_other() {
+    let bench = bench(Options::default());
+    for n in 0..4 {
+        bench.store.put(entry(n, &[at(n, 1)])).unwrap();
+        bench.engine.make_unreadable(Table::Entries, &id(n).0, Unreadable::BadPlace);
+    }
+    let pruned = bench.store.prune_below(&PINS, Floor::at(2)).unwrap();
+    assert_eq!((pruned.receipts, pruned.gone.len()), (2, 2));
+    bench.store.revoke(&profile("1").id()).unwrap();
+    assert!((0..4).all(|n| !is_hit(&bench.store, n)));
+}
+
+#[test]
+fn damage_that_cannot_be_recorded_is_an_error_and_no_miss_until_the_disk_can_be_written() {
+    let bench = with_policy(VerifyPolicy::Once);
+    bench.store.put(entry(1, &[at(1, 1)])).unwrap();
+    bench.engine.tamper(Table::Receipts, &id(1).0, |bytes| bytes[200] ^= 1).unwrap();
+    bench.engine.stop_after(0);
+    let refused = bench.store.get(&statement(1), &claim(1));
+    assert!(
+        matches!(&refused, Err(error) if error.is_transient()),
+        "a put would be taken for known: {refused:?}"
+    );
+    bench.engine.go_on();
+    let found = bench.store.get(&statement(1), &claim(1)).unwrap();
+    assert!(matches!(found, Lookup::Miss(MissReason::Quarantined(_))), "{found:?}");
+    assert!(bench.store.put(entry(1, &[at(1, 1)])).unwrap().new);
+    assert!(is_hit(&bench.store, 1));
 }
 
 #[test]

@@ -356,7 +356,7 @@ mod tests {
     use reprise_model::profile::SealKind;
     use reprise_model::statement::Statement;
     use reprise_store::gc::{self, Budget};
-    use reprise_store::port::Summary;
+    use reprise_store::port::{Needed, Summary};
     use reprise_store::provenance::{Origin, Provenance};
 
     use super::*;
@@ -404,7 +404,8 @@ mod tests {
         });
         let worths: BTreeSet<Worth> = worths.collect();
         let summaries: Vec<Summary> = worths.iter().map(summary).collect();
-        let budget = Budget { bytes_max: 0, live_from: [Checkpoint(2); 3] };
+        let needed = Needed::from(PinsDigest([0; 32]), [Checkpoint(2); 3]);
+        let budget = Budget { bytes_max: 0, needed };
         let planned = gc::plan(&summaries, &budget).evictions;
         let keys: Vec<StatementId> = summaries.iter().map(|summary| summary.id).collect();
         assert_eq!(planned.iter().map(|eviction| eviction.id).collect::<Vec<_>>(), keys);

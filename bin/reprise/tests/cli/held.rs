@@ -142,6 +142,37 @@ fn doctor_says_what_is_wrong_with_the_place_of_the_data_directory() {
 }
 
 #[test]
+fn a_command_that_only_reads_makes_no_lock_where_nobody_has_worked_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    json(dir.path(), &["run", "--backend", "mock"]);
+    // As a backup leaves it, whoever's the node is to be.
+    for lock in ["LOCK", "receipts/LOCK"] {
+        fs::remove_file(dir.path().join(lock)).unwrap();
+    }
+    let before = files(dir.path());
+    let archive = tempfile::tempdir().unwrap().path().with_extension("archive");
+    for reading in [
+        &["receipts", "stats"][..],
+        &["receipts", "ls"],
+        &["receipts", "verify"],
+        &["receipts", "gc", "--max-bytes", "0", "--keep-from", "0", "--dry-run"],
+        &["receipts", "export", archive.to_str().unwrap()],
+        &["attempts", "ls"],
+        &["doctor", "--backend", "mock"],
+    ] {
+        let output = reprise(dir.path(), reading);
+        assert!(output.status.success(), "{reading:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(files(dir.path()), before, "{reading:?}");
+    }
+    fs::remove_file(archive).unwrap();
+    // One of the two is not enough: the other one would be made.
+    fs::write(dir.path().join("LOCK"), "").unwrap();
+    assert!(reprise(dir.path(), &["receipts", "stats"]).status.success());
+    assert!(!dir.path().join("receipts/LOCK").exists());
+    assert_eq!(json(dir.path(), &["run", "--backend", "mock"])["prove_calls"], 0);
+}
+
+#[test]
 fn a_proof_that_runs_is_not_listed_as_interrupted_before_its_process_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let held = DataDir::lock(dir.path()).unwrap();

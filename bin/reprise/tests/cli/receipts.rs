@@ -7,8 +7,16 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use insta::assert_snapshot;
+use reprise_ledger::Ledger;
+use reprise_model::coordinate::Coordinate;
+use reprise_model::digest::PinsDigest;
+use reprise_model::hash::Blake3;
+use reprise_prover::mock::{MockBackend, MockConfig};
+use reprise_store::port::Filter;
+use reprise_store::{Options, ReceiptStore, Store};
 use serde_json::Value;
 
 use crate::command::{command, json, reprise};
@@ -274,6 +282,32 @@ fn a_dry_run_of_gc_prints_what_would_be_evicted_and_why() {
     transaction stm:ID, N bytes: cheapest to prove again per byte
     transaction stm:ID, N bytes: cheapest to prove again per byte
     ");
+}
+
+#[test]
+fn gc_keeps_what_other_pins_use_and_asks_whose_checkpoint_it_is_given() {
+    let dir = recorded();
+    let verifier = MockBackend::new(MockConfig::default(), Arc::new(Blake3), Arc::new(Ledger));
+    let store = Store::open(&dir.path().join("receipts"), Arc::new(verifier), Options::default()).unwrap();
+    let all = store.list(&Filter::default()).unwrap();
+    let (own, other) = (all[0].coordinates[0].pins, PinsDigest([7; 32]));
+    let elsewhere = Coordinate { pins: other, ..all[0].coordinates[0] };
+    assert_eq!(store.add_coordinates(&[(elsewhere, all[0].id)]).unwrap().added, 1);
+    drop(store);
+    let gc = |pins: &[&str]| {
+        let args = ["receipts", "gc", "--max-bytes", "0", "--keep-from", "1000", "--dry-run"];
+        reprise(dir.path(), &[&args[..], pins].concat())
+    };
+    for unclear in [&[][..], &["--pins", &"2".repeat(64)]] {
+        let refused = gc(unclear);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(&own.to_string()) && said.contains(&other.to_string()), "{said}");
+    }
+    for (pins, went) in [(own, all.len() - 1), (other, 0)] {
+        let said = String::from_utf8_lossy(&gc(&["--pins", &pins.to_string()]).stdout).into_owned();
+        assert!(said.contains(&format!("{went} receipts would go")), "{said}");
+    }
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
+
+use rustix::io::Errno;
 
 use super::seeded::Seeded;
 
@@ -50,6 +53,11 @@ struct Fault {
     error: io::ErrorKind,
 }
 
+/// What a disk answers that cannot read a place.
+pub fn bad_place() -> io::Error {
+    Errno::IO.into()
+}
+
 /// What is planned, and how many operations of each kind were tried.
 #[derive(Clone, Default)]
 pub(super) struct Faults {
@@ -58,6 +66,8 @@ pub(super) struct Faults {
     changes_left: Option<u64>,
     stopped: bool,
     flips: Option<(Seeded, u64)>,
+    /// Places of files, by their numbers.
+    unreadable: Vec<(u64, Range<u64>)>,
 }
 
 /// How an operation goes.
@@ -86,7 +96,22 @@ impl Faults {
         self.flips = Some((Seeded(seed), one_in.max(1)));
     }
 
+    pub(super) fn make_unreadable(&mut self, file: u64, place: Range<u64>) {
+        self.unreadable.push((file, place));
+    }
+
+    /// Whether all of a file's place can be read.
+    pub(super) fn read(&self, file: u64, place: Range<u64>) -> io::Result<()> {
+        let lies_in =
+            |(of, bad): &&(u64, Range<u64>)| *of == file && bad.start < place.end && place.start < bad.end;
+        match self.unreadable.iter().find(lies_in) {
+            Some(_) => Err(bad_place()),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn heal(&mut self) {
+        self.unreadable.clear();
         self.planned.clear();
         self.changes_left = None;
         self.stopped = false;

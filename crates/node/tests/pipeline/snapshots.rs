@@ -585,7 +585,7 @@ fn a_snapshot_of_what_is_durable_is_the_one_that_a_node_wrote_whether_the_log_is
     let checkpoint = head.checkpoint;
     let exported = |home: &Home, depth| {
         let (deployment, dir) = (shared.deployment(home), DataDir::lock(home.path()).unwrap());
-        let made = of_dir(&dir, &deployment, depth);
+        let made = of_dir(&dir, &deployment, depth, home.finality_depth);
         made.map(|made| {
             let mut bytes = vec![];
             made.write(&mut bytes).unwrap();
@@ -605,6 +605,16 @@ fn a_snapshot_of_what_is_durable_is_the_one_that_a_node_wrote_whether_the_log_is
         drop(event_log);
         assert!(exported(&plain, depth()).unwrap() == std::fs::read(&written).unwrap());
     }
+
+    // A reorg that removed the settlement's block and brought it back, as a node follows it that calls less final.
+    plain.finality_depth = 1_000;
+    let flipped = shared.0.lock().unwrap().blocks[head.carried_by().0 as usize - 1..].to_vec();
+    let removed = flipped.iter().rev().map(|block| block.metadata.block_hash).collect();
+    let mut event_log = EventLog::open(event_log_of(&shared, &plain)).unwrap().unwrap();
+    event_log.append(&SourceEvent { removed, added: flipped }).unwrap();
+    drop(event_log);
+    assert!(exported(&plain, depth()).unwrap() == std::fs::read(&written).unwrap());
+    plain.finality_depth = home().finality_depth;
 
     // A directory whose chain begins with a snapshot exports as one that begins at the founding: this very snapshot, and later ones.
     write_event_log(&shared, &first, &shared.root());

@@ -442,11 +442,12 @@ impl Index {
         page
     }
 
-    /// The same with the values. Envelopes are left out: scans look at keys, and an envelope is read by its key.
+    /// The same with the values. Envelopes are left out: scans look at keys, and an envelope is read by its key. A value that cannot be
+    /// read is empty, which is no record.
     pub(crate) fn read_page(page: Vec<(Vec<u8>, Located)>, table: Table) -> Result<Vec<Pair>, StoreError> {
         let read = |(key, located): (Vec<u8>, Located)| match table {
             Table::Receipts => Ok((key, vec![])),
-            _ => Ok((key, engine::undamaged(located.read())?)),
+            _ => Ok((key, engine::readable(located.read())?)),
         };
         page.into_iter().map(read).collect()
     }

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use crate::directory::OpenError;
 use crate::disk::frame::{HEAD_LEN, Head, MAGIC};
 use crate::disk::index::{Index, Pending, Sorted};
 use crate::disk::segment::Segment;
@@ -42,10 +43,11 @@ impl Damage {
 
     /// Overwrites the beginnings of what is found at these offsets, durably.
     pub(crate) fn strike_out(&self, offsets: &[u64]) -> io::Result<()> {
+        let file = self.segment.file()?;
         for offset in offsets {
-            self.segment.file.write_at(&[0; MAGIC.len()], self.from + offset)?;
+            file.write_at(&[0; MAGIC.len()], self.from + offset)?;
         }
-        if offsets.is_empty() { Ok(()) } else { self.segment.file.sync() }
+        if offsets.is_empty() { Ok(()) } else { file.sync() }
     }
 }
 
@@ -66,16 +68,18 @@ pub(super) struct Last {
 }
 
 /// Reads segments, oldest first. Those before the one that the log says it begins with are left out.
-pub(crate) fn replay_all(segments: &[Arc<Segment>]) -> io::Result<Replayed> {
+pub(crate) fn replay_all(segments: &[Arc<Segment>]) -> Result<Replayed, OpenError> {
     let mut index = Index::default();
     index.segments.extend(segments.iter().map(|segment| (segment.number, segment.clone())));
     let (damage, last) = thread::scope(|scope| {
         // One thread reads and sorts what this one enters. No more than one part waits.
         let (give, given) = sync_channel(0);
         let reading = thread::Builder::new().name("replay".into());
-        let reading = reading.spawn_scoped(scope, move || Reading::new(give).all(segments))?;
+        let reading = reading.spawn_scoped(scope, move || Reading::new(give).all(segments));
+        let reading = reading.map_err(|source| OpenError::Thread { source })?;
         given.into_iter().for_each(|part| index.enter(&part));
-        reading.join().unwrap_or_else(|panic| resume_unwind(panic))
+        let read = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
+        read.map_err(|(path, source)| OpenError::Io { doing: "read", path, source })
     })?;
     let begins = index.begins();
     match segments.partition_point(|segment| segment.number < begins) {
@@ -101,11 +105,13 @@ impl Reading {
         Self { give, pending: Pending::default(), part_bytes: PART_BYTES.0 }
     }
 
-    fn all(mut self, segments: &[Arc<Segment>]) -> io::Result<(Vec<Damage>, Option<Last>)> {
+    /// An error names the segment that the disk cannot read. What it holds is no damage: the next replay may read it.
+    fn all(mut self, segments: &[Arc<Segment>]) -> Result<(Vec<Damage>, Option<Last>), (PathBuf, io::Error)> {
         let (mut damage, mut last) = (vec![], None);
         for segment in segments {
             let is_last = Some(segment.number) == segments.last().map(|last| last.number);
-            last = Some(replay(&mut self, segment, is_last, &mut damage)?);
+            let replayed = replay(&mut self, segment, is_last, &mut damage);
+            last = Some(replayed.map_err(|source| (segment.path.clone(), source))?);
         }
         self.hand_over();
         Ok((damage, last))
@@ -166,7 +172,7 @@ fn head_at(segment: &Segment, at: u64) -> io::Result<Option<Head>> {
         return Ok(None);
     }
     let mut bytes = [0; HEAD_LEN];
-    segment.file.read_at(&mut bytes, at)?;
+    segment.file()?.read_at(&mut bytes, at)?;
     Ok(Head::read(&bytes, segment.number, at).filter(|head| head.len() <= left))
 }
 

@@ -9,13 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::frame::{Frame, HEAD_LEN};
-use crate::disk::segment::{Segment, failed};
-use crate::medium::Medium;
+use crate::disk::segment::{Files, Segment, failed};
+use crate::medium::MediumFile;
 use crate::port::StoreError;
 
 /// The last segment, and how far it is written.
 pub(super) struct Tail {
     pub(super) segment: Arc<Segment>,
+    /// Its file, the same from the write to its sync: a handle that is opened in between may not hear of an error.
+    file: Arc<dyn MediumFile>,
     offset: u64,
     /// Nothing more is appended to this segment.
     closed: bool,
@@ -26,9 +28,9 @@ pub(super) struct Tail {
 impl Tail {
     /// The tail of a segment whose last frame ends at `offset`. Where more bytes follow, the next frame begins a new
     /// segment.
-    pub(super) fn at(segment: Arc<Segment>, offset: u64) -> Self {
-        let closed = offset != segment.len();
-        Self { segment, offset, closed, failed: false }
+    pub(super) fn at(segment: Arc<Segment>, offset: u64) -> io::Result<Self> {
+        let (file, closed) = (segment.file()?, offset != segment.len());
+        Ok(Self { segment, file, offset, closed, failed: false })
     }
 
     /// Cuts off what a failed write left.
@@ -47,24 +49,23 @@ impl Tail {
     /// Begins a new segment, and returns it.
     pub(super) fn begin_segment(
         &mut self,
-        medium: &dyn Medium,
+        files: &Arc<Files>,
         log: &Path,
     ) -> Result<Arc<Segment>, StoreError> {
         // A replay reads values in the last segment alone: it relies on the others being synced.
-        self.segment.file.sync().map_err(failed("sync", &self.segment.path))?;
+        self.file.sync().map_err(failed("sync", &self.segment.path))?;
         // A segment without a frame is made again under its number. A full disk would collect one for each attempt.
         let number = self.segment.number + u64::from(self.offset > 0);
-        let segment = Segment::create(medium, log, number);
-        let segment = Arc::new(segment.map_err(failed("make a segment in", log))?);
-        *self = Self { segment: segment.clone(), offset: 0, closed: false, failed: false };
-        Ok(segment)
+        let begun = Segment::create(files, log, number).and_then(|segment| Self::at(Arc::new(segment), 0));
+        *self = begun.map_err(failed("make a segment in", log))?;
+        Ok(self.segment.clone())
     }
 
     /// Appends a frame, and returns where its changes begin. With `sync`, it is durable then.
     pub(super) fn append(&mut self, frame: &Frame, sync: bool) -> Result<u64, StoreError> {
         let bytes = frame.bytes(self.segment.number, self.offset);
-        let written = self.segment.file.write_at(&bytes, self.offset);
-        if let Err(source) = written.and_then(|()| if sync { self.segment.file.sync() } else { Ok(()) }) {
+        let written = self.file.write_at(&bytes, self.offset);
+        if let Err(source) = written.and_then(|()| if sync { self.file.sync() } else { Ok(()) }) {
             (self.closed, self.failed) = (true, true);
             if let Err(error) = self.cut_off() {
                 tracing::warn!(path = %self.segment.path.display(), %error, "a failed write could not be cut off yet");
@@ -78,8 +79,8 @@ impl Tail {
     }
 
     fn cut_off(&mut self) -> io::Result<()> {
-        self.segment.file.truncate(self.offset)?;
-        self.segment.file.sync()?;
+        self.file.truncate(self.offset)?;
+        self.file.sync()?;
         self.failed = false;
         Ok(())
     }

@@ -104,7 +104,7 @@ async fn a_lost_directory_is_replaced_by_a_snapshot_and_the_covenant_is_settled_
     let root = end(run).await.state_root;
     {
         let dir = DataDir::lock(lost.path()).unwrap();
-        let made = settled::of_dir(&dir, &deployment(&simnet), 0).unwrap();
+        let made = settled::of_dir(&dir, &deployment(&simnet), 0, 0).unwrap();
         assert_eq!(made.settled.settlement, last);
         assert_eq!(made.settled.position.state.root().to_hex(), root);
         snapshot::save(Arc::new(FileSystem), &file, &made).unwrap();
@@ -147,7 +147,7 @@ async fn a_snapshot_of_a_state_that_the_covenant_never_had_ends_the_run_before_a
     end(run).await;
     {
         let dir = DataDir::lock(honest.path()).unwrap();
-        let mut made = settled::of_dir(&dir, &deployment(&simnet), 0).unwrap();
+        let mut made = settled::of_dir(&dir, &deployment(&simnet), 0, 0).unwrap();
         let state = &mut made.settled.position.state;
         let (_, value) = state.entries().next().unwrap();
         *state = state.with(&ResourceId([9; 32]), Some(&value));
