@@ -3,6 +3,7 @@
 use reprise_disk::data_dir::{DataDir, LockError};
 use reprise_model::statement::StatementId;
 use reprise_node::attempts::{Attempted, Attempts};
+use reprise_store::beginning::{Beginning, Fitting};
 use serde_json::{Value, json};
 
 use crate::cli::AttemptsCommand;
@@ -60,15 +61,15 @@ pub(crate) fn attempts(command: &AttemptsCommand, settings: &Settings, json: boo
 
 /// The one statement whose id begins with `text`.
 fn find(attempts: &Attempts, text: &str) -> Result<(StatementId, Attempted), Failure> {
-    let wanted = text.strip_prefix("stm:").unwrap_or(text).trim_end_matches('…').to_ascii_lowercase();
-    let all = attempts.statements().iter();
-    let mut matching = all.filter(|(id, _)| id.digest().to_hex().starts_with(&wanted));
-    match (matching.next(), matching.next()) {
-        (Some((id, attempted)), None) => Ok((*id, attempted.clone())),
-        (None, _) => Err(Failure::usage(format!(
+    let Some(beginning) = Beginning::parse("stm:", text) else {
+        return Err(Failure::usage(format!("`{text}` begins no statement id: give hexadecimal characters")));
+    };
+    match beginning.of(attempts.statements(), |(id, _)| id.digest()) {
+        Fitting::One((id, attempted)) => Ok((*id, attempted.clone())),
+        Fitting::None => Err(Failure::usage(format!(
             "no statement with failed attempts begins with `{text}`: `reprise attempts ls` lists them"
         ))),
-        (Some(_), Some(_)) => {
+        Fitting::Several => {
             Err(Failure::usage(format!("several statements begin with `{text}`: give more of its id")))
         }
     }

@@ -8,6 +8,7 @@ use reprise_jobs::job::{Device, StateName};
 use reprise_jobs::table::{Figure, Filter, JobsError};
 use reprise_jobs::{Job, Queue, State, Worker, WorkerName};
 use reprise_model::statement::StatementId;
+use reprise_store::beginning::{Beginning, Fitting};
 use serde_json::{Value, json};
 
 use crate::cli::JobsCommand;
@@ -108,23 +109,18 @@ fn worker_named(text: &str) -> Result<WorkerName, Failure> {
 
 /// The one job whose statement begins so.
 fn found(queue: &Queue, text: &str) -> Result<Job, Failure> {
-    let hex = text.strip_prefix("stm:").unwrap_or(text);
-    let whole = &hex[..hex.len() - hex.len() % 2];
-    let byte = |at: usize| whole.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let prefix: Option<Vec<u8>> = (0..whole.len()).step_by(2).map(byte).collect();
-    let prefix = prefix.filter(|prefix| prefix.len() <= 32 && hex.chars().all(|c| c.is_ascii_hexdigit()));
-    let Some(prefix) = prefix else {
+    let Some(beginning) = Beginning::parse("stm:", text) else {
         return Err(Failure::usage(format!("`{text}` begins no statement id: give hexadecimal characters")));
     };
+    // The jobs are asked for whole bytes.
+    let prefix = beginning.range().start().0[..beginning.hex().len() / 2].to_vec();
     let listed = queue.list(&Filter { prefix, ..Filter::default() }).map_err(failed)?;
-    let lower = hex.to_ascii_lowercase();
-    let mut matching = listed.into_iter().filter(|job| job.id.digest().to_hex().starts_with(&lower));
-    match (matching.next(), matching.next()) {
-        (Some(job), None) => Ok(job),
-        (Some(_), Some(_)) => {
+    match beginning.of(listed, |job| job.id.digest()) {
+        Fitting::One(job) => Ok(job),
+        Fitting::Several => {
             Err(Failure::usage(format!("more than one statement begins with `{text}`: say more of it")))
         }
-        (None, _) => Err(Failure::Other(format!(
+        Fitting::None => Err(Failure::Other(format!(
             "nobody has asked the fleet for a statement that begins with `{text}`"
         ))),
     }

@@ -17,6 +17,7 @@ use reprise_model::digest::{BlockHash, ParseDigestError, PinsDigest, ProfileId, 
 use reprise_model::journal;
 use reprise_model::statement::Kind;
 use reprise_store::archive::{self, ArchiveError, Exported, Imported};
+use reprise_store::beginning::{Beginning, Fitting};
 use reprise_store::explanation::{self, CoordinateQuery, CoordinateQueryError, Explanation, place_of};
 use reprise_store::gc::{self, Budget, Cause, Eviction, Plan};
 use reprise_store::port::{
@@ -281,44 +282,18 @@ fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
-    let wanted = text.strip_prefix("stm:").unwrap_or(text).trim_end_matches('…');
-    let all = store.list(&Filter::default())?;
-    let mut matching = all.iter().filter(|entry| entry.id.digest().to_hex().starts_with(wanted));
-    match (matching.next(), matching.next()) {
-        (Some(entry), None) => Ok(entry.id),
-        (None, _) => Err(Failure::usage(format!(
+    let Some(beginning) = Beginning::parse("stm:", text) else {
+        return Err(Failure::usage(format!("`{text}` begins no statement id: give hexadecimal characters")));
+    };
+    match beginning.of(store.list(&Filter::default())?, |entry| entry.id.digest()) {
+        Fitting::One(entry) => Ok(entry.id),
+        Fitting::None => Err(Failure::usage(format!(
             "no stored statement begins with `{text}`: `reprise receipts ls` lists them"
         ))),
-        (Some(_), Some(_)) => {
+        Fitting::Several => {
             Err(Failure::usage(format!("several stored statements begin with `{text}`: give more of its id")))
         }
     }
-}
-
-/// The pins that --pins gives, or those that all stored receipts are used under.
-fn pins_of(store: &dyn ReceiptStore, given: Option<&str>) -> Result<PinsDigest, Failure> {
-    let given: Option<PinsDigest> = parse_flag("--pins", given)?;
-    let all = store.list(&Filter::default())?;
-    let used: BTreeSet<PinsDigest> =
-        all.iter().flat_map(|entry| &entry.coordinates).map(|at| at.pins).collect();
-    match (given, used.first()) {
-        (Some(given), Some(_)) if !used.contains(&given) => {}
-        (Some(given), _) => return Ok(given),
-        (None, Some(_)) if used.len() > 1 => {}
-        (None, only) => return Ok(only.copied().unwrap_or_default()),
-    }
-    let used: Vec<_> = used.iter().map(ToString::to_string).collect();
-    Err(Failure::usage(format!(
-        "--pins: say one of those that receipts are used under here, each a rollup with checkpoints of its own: {}",
-        used.join(", ")
-    )))
-}
-
-/// How a block's hash begins, as it is printed: with blk: or without, with … or without. `None` where no hash begins so.
-fn block_beginning(text: &str) -> Option<String> {
-    let hex = text.strip_prefix("blk:").unwrap_or(text).trim_end_matches('…').to_ascii_lowercase();
-    let is_hex = !hex.is_empty() && hex.len() <= 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hex.then_some(hex)
 }
 
 /// The one block of a stored place whose hash begins with `text`, which was given as `what`. A whole hash is taken as it is.
@@ -327,19 +302,18 @@ fn find_block(store: &dyn ReceiptStore, what: &str, text: &str) -> Result<BlockH
         Ok(block) => return Ok(block),
         Err(wrong @ ParseDigestError { .. }) => wrong,
     };
-    let Some(beginning) = block_beginning(text) else {
+    let Some(beginning) = Beginning::parse("blk:", text) else {
         return Err(Failure::usage(format!("{what} {text}: {wrong}; a unique beginning is enough")));
     };
     let all = store.list(&Filter::default())?;
     let blocks: BTreeSet<_> =
         all.iter().flat_map(|entry| &entry.coordinates).map(|at| at.block_hash).collect();
-    let mut matching = blocks.iter().filter(|block| block.digest().to_hex().starts_with(&beginning));
-    match (matching.next(), matching.next()) {
-        (Some(block), None) => Ok(*block),
-        (None, _) => Err(Failure::usage(format!(
+    match beginning.of(blocks, |block| block.digest()) {
+        Fitting::One(block) => Ok(block),
+        Fitting::None => Err(Failure::usage(format!(
             "{what} {text}: nothing stored is used in a block that begins so: `reprise receipts ls` lists what is"
         ))),
-        (Some(_), Some(_)) => {
+        Fitting::Several => {
             Err(Failure::usage(format!("{what} {text}: several blocks begin so: give more of its hash")))
         }
     }
@@ -458,7 +432,7 @@ fn why(store: &dyn ReceiptStore, text: &str, json: bool) -> Result<Exit, Failure
     let filter = match text.parse::<u64>() {
         Ok(checkpoint) => Filter { checkpoint: Some(Checkpoint(checkpoint)), ..Filter::default() },
         Err(_) => {
-            if block_beginning(text).is_none() {
+            if Beginning::parse("blk:", text).is_none() {
                 return Err(Failure::usage(format!(
                     "PLACE {text}: give a checkpoint, a block by its hash (in hexadecimal, after blk: or alone; a unique beginning is \
                      enough) or a coordinate; of a statement (stm:…) `reprise receipts show` tells where it is used"

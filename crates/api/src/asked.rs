@@ -1,12 +1,12 @@
 //! What is asked: the parameters of a request. What cannot be read is refused, with what can.
 
-use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use reprise_model::digest::{BlockHash, ParseDigestError};
+use reprise_store::beginning::Beginning;
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
@@ -41,11 +41,7 @@ impl<T: FromStr<Err = ParseDigestError>, S: Send + Sync> FromRequestParts<S> for
 }
 
 /// How the hash of a block begins, in hexadecimal, or the whole of it: as it is printed, with blk: or without, and with … or without.
-pub(crate) struct BlockBeginning {
-    hex: String,
-    /// The lowest and the highest hash that begins so.
-    range: RangeInclusive<BlockHash>,
-}
+pub(crate) struct BlockBeginning(Beginning);
 
 /// A shorter beginning is more likely a number than a hash.
 const BEGINNING_MIN: usize = 4;
@@ -54,19 +50,17 @@ impl FromStr for BlockBeginning {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-        let hex = text.strip_prefix("blk:").unwrap_or(text).trim_end_matches('…').to_ascii_lowercase();
-        let left = 64_usize.checked_sub(hex.len()).filter(|_| hex.len() >= BEGINNING_MIN);
-        let left = left.ok_or_else(|| ParseDigestError { text: text.into() })?;
-        let [low, high] = ["0", "f"].map(|fill| format!("{hex}{}", fill.repeat(left)).parse());
-        Ok(Self { hex, range: low?..=high? })
+        let beginning = Beginning::parse("blk:", text).filter(|it| it.hex().len() >= BEGINNING_MIN);
+        beginning.map(Self).ok_or_else(|| ParseDigestError { text: text.into() })
     }
 }
 
 impl BlockBeginning {
     /// The one block that is served and begins so.
     pub(crate) fn find<'v>(&self, view: &'v View) -> Result<&'v Arc<Block>, Problem> {
-        let Self { hex, range } = self;
-        let mut found = view.checkpoints.range(range.clone()).filter_map(|(hash, _)| view.block(hash));
+        let hex = self.0.hex();
+        let (lowest, highest) = (BlockHash(self.0.range().start().0), BlockHash(self.0.range().end().0));
+        let mut found = view.checkpoints.range(lowest..=highest).filter_map(|(hash, _)| view.block(hash));
         match (found.next(), found.next()) {
             (Some(block), None) => Ok(block),
             (None, _) => Err(Problem::not_found(format!(
@@ -175,10 +169,10 @@ mod tests {
 
     #[test]
     fn a_beginning_is_every_block_between_its_lowest_and_its_highest_hash() {
-        let BlockBeginning { hex, range } = "blk:0A1b2…".parse().unwrap();
-        assert_eq!(hex, "0a1b2");
-        let hash = |fill: &str| format!("0a1b2{}", fill.repeat(59)).parse::<BlockHash>().unwrap();
-        assert_eq!(range, hash("0")..=hash("f"));
+        let BlockBeginning(beginning) = "blk:0A1b2…".parse().unwrap();
+        assert_eq!(beginning.hex(), "0a1b2");
+        let hash = |fill: &str| format!("0a1b2{}", fill.repeat(59)).parse::<BlockHash>().unwrap().digest();
+        assert_eq!(*beginning.range(), hash("0")..=hash("f"));
         for wrong in ["", "0a1", "blk:", "zebra", "0a1b2…c", &"0".repeat(65)] {
             assert!(wrong.parse::<BlockBeginning>().is_err(), "{wrong}");
         }

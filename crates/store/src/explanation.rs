@@ -4,6 +4,7 @@
 //! matters. The nearest stored coordinate supplies what is left out.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use reprise_model::coordinate::{Checkpoint, Coordinate, Position};
@@ -11,6 +12,7 @@ use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProfileId, ProgramId}
 use reprise_model::journal;
 use reprise_model::statement::{Kind, StatementId};
 
+use crate::beginning::{Beginning, Fitting};
 use crate::port::{EntryDetails, Filter, ReceiptStore, StoreError};
 
 /// The explanation of a coordinate.
@@ -125,7 +127,7 @@ pub struct CoordinateQuery {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
     /// How the block's hash begins, in hexadecimal.
-    pub block: String,
+    pub block: Beginning,
     /// Where in the block.
     pub position: PositionQuery,
     /// The program, where the query names one.
@@ -147,7 +149,7 @@ pub enum PositionQuery {
     /// batch begins, and how many joins lie inside each other.
     Join(Checkpoint, u32, u32, u8),
     /// An aggregate that settles, by its first checkpoint and how its commitment begins, in hexadecimal.
-    Aggregate(Checkpoint, String),
+    Aggregate(Checkpoint, Beginning),
 }
 
 /// Why a query names no coordinate.
@@ -181,11 +183,7 @@ impl FromStr for CoordinateQuery {
 
     fn from_str(text: &str) -> Result<Self, CoordinateQueryError> {
         let wrong = || CoordinateQueryError::Unreadable { text: text.into() };
-        let hex = |part: &str, prefix: &str| {
-            let part = part.strip_prefix(prefix).unwrap_or(part).trim_end_matches('…');
-            let fits = part.len() <= 64 && part.chars().all(|c| c.is_ascii_hexdigit());
-            fits.then(|| part.to_ascii_lowercase()).ok_or_else(wrong)
-        };
+        let hex = |part: &str, prefix: &str| Beginning::parse(prefix, part).ok_or_else(wrong);
         let number = |part: &str| part.parse().map(Checkpoint).map_err(|_| wrong());
         let parts: Vec<&str> = text.split('/').collect();
         let (checkpoint, block, position) = match parts[..] {
@@ -285,16 +283,13 @@ impl CoordinateQuery {
 
 /// The one digest that begins so, or the beginning and zeros where none does.
 fn whole(
-    beginning: &str,
+    beginning: &Beginning,
     known: impl Iterator<Item = Digest>,
     of: &'static str,
 ) -> Result<Digest, CoordinateQueryError> {
-    let mut fitting = known.filter(|digest| digest.to_hex().starts_with(beginning));
-    let Some(first) = fitting.next() else {
-        return Ok(Digest::from_hex(&format!("{beginning:0<64}")).unwrap_or_default());
-    };
-    if fitting.any(|other| other != first) {
-        return Err(CoordinateQueryError::Ambiguous { of, beginning: beginning.into() });
+    match beginning.of(known.collect::<BTreeSet<_>>(), |digest| *digest) {
+        Fitting::One(digest) => Ok(digest),
+        Fitting::None => Ok(*beginning.range().start()),
+        Fitting::Several => Err(CoordinateQueryError::Ambiguous { of, beginning: beginning.hex().into() }),
     }
-    Ok(first)
 }

@@ -23,6 +23,7 @@
 //! | [`archive`] | receipts on their way from one store to another |
 //! | [`gc`] | which receipts are evicted when the store is over its limit |
 //! | `cap` | evicts before a bounded store grows over its limit |
+//! | [`beginning`] | as much of an id as people type |
 //! | [`explanation`] | why a coordinate is a hit or a miss |
 //! | [`envelope`], `record` | the bytes |
 //! | `metered` | the counters |
@@ -31,6 +32,7 @@
 //! The format, the engine's choice and its figures are in the crate's `DESIGN.md`.
 
 pub mod archive;
+pub mod beginning;
 pub mod beside;
 mod cap;
 mod checker;
