@@ -295,7 +295,11 @@ impl World {
             }
             Fault::Outage => {
                 self.database.away_until(until);
-                self.touch_everybody();
+                // Workers that live keep what they prove, however long that lasts; but a liar waits for nobody before it takes a lease.
+                if self.workers.iter().any(|worker| worker.traits.lies) {
+                    self.touch_everybody();
+                }
+                self.nodes.iter_mut().for_each(|node| node.touch(&mut self.judge));
             }
             Fault::LostAnswer => {
                 self.database.loses_answers_until(until);
