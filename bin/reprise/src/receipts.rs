@@ -296,6 +296,25 @@ fn find(store: &dyn ReceiptStore, text: &str) -> Result<StatementId, Failure> {
     }
 }
 
+/// The pins that --pins gives, or those that all stored receipts are used under.
+fn pins_of(store: &dyn ReceiptStore, given: Option<&str>) -> Result<PinsDigest, Failure> {
+    let given: Option<PinsDigest> = parse_flag("--pins", given)?;
+    let all = store.list(&Filter::default())?;
+    let used: BTreeSet<PinsDigest> =
+        all.iter().flat_map(|entry| &entry.coordinates).map(|at| at.pins).collect();
+    match (given, used.first()) {
+        (Some(given), Some(_)) if !used.contains(&given) => {}
+        (Some(given), _) => return Ok(given),
+        (None, Some(_)) if used.len() > 1 => {}
+        (None, only) => return Ok(only.copied().unwrap_or_default()),
+    }
+    let used: Vec<_> = used.iter().map(ToString::to_string).collect();
+    Err(Failure::usage(format!(
+        "--pins: say one of those that receipts are used under here, each a rollup with checkpoints of its own: {}",
+        used.join(", ")
+    )))
+}
+
 /// The one block of a stored place whose hash begins with `text`, which was given as `what`. A whole hash is taken as it is.
 fn find_block(store: &dyn ReceiptStore, what: &str, text: &str) -> Result<BlockHash, Failure> {
     let wrong = match text.parse() {
