@@ -249,7 +249,7 @@ fn named(text: &str) -> BTreeSet<&str> {
 
 /// The metrics of the table.
 fn table() -> BTreeSet<&'static str> {
-    let lines = include_str!("metrics.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
+    let lines = include_str!("metrics.md").lines().filter_map(|line| line.strip_prefix("| "));
     lines.flat_map(|line| named(line.split(" | ").next().unwrap_or_default())).collect()
 }
 

@@ -20,6 +20,8 @@ use reprise_jobs::table::{Figure, JobsError};
 use reprise_jobs::worker::Stand;
 use reprise_jobs::{Queue, Worker, WorkerName};
 
+use crate::metrics::meanings;
+
 /// How often a sample is taken.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -117,6 +119,9 @@ struct Text(String);
 
 impl Text {
     fn family(&mut self, name: &str, sort: &str) {
+        if let Some((_, meaning)) = meanings().find(|(of, _)| *of == name) {
+            let _ = writeln!(self.0, "# HELP {name} {meaning}");
+        }
         let _ = writeln!(self.0, "# TYPE {name} {sort}");
     }
 

@@ -4,44 +4,12 @@
 //! `GET /health` answers 200 while the health is green or degraded and 503 while it is red, with a body in JSON:
 //! `{"health":"red","reasons":["waiting for the disk: …"]}`.
 //!
-//! | metric | labels | meaning |
-//! |---|---|---|
-//! | `reprise_proofs_total` | `kind`, `outcome` | attempts that ended: `proved` or `failed` |
-//! | `reprise_proving_ms` | `kind`, `account` | milliseconds of proving, as the backend measures them: `spent`, `saved_by_hits`, `saved_by_merging`, `lost_to_reorgs`, `lost_to_failures` |
-//! | `reprise_hits_total` | `kind` | needed statements that a look-up found stored |
-//! | `reprise_reused_total` | | stored statements wanted at one more place |
-//! | `reprise_merged_total` | `kind` | requests that shared a proof with another |
-//! | `reprise_unwanted_total` | `kind` | proofs that were no longer wanted when they were stored |
-//! | `reprise_device_failures_total` | `device` | attempts that failed, by device; `hung` for those written off |
-//! | `reprise_devices_suspended` | | devices that are suspended because they failed several times in a row; each is tried again from time to time |
-//! | `reprise_healthy` | | 0 while the health is red, else 1 |
-//! | `reprise_condition` | `reason`, `level` | 1 while this reason holds at this level, `degraded` or `red`, else 0; every reason of `docs/operations.md` |
-//! | `reprise_store_reads_total` | `tier`, `outcome` | reads of receipts by each tier of the store: `hit`, `miss`, or `error` |
-//! | `reprise_stored_total` | `kind` | receipts made durable |
-//! | `reprise_proving` | | proofs running now |
-//! | `reprise_queued` | | statements waiting to be looked up or proved |
-//! | `reprise_blocks_total`, `reprise_reorgs_total` | | blocks that joined the view; events that removed some |
-//! | `reprise_tip_checkpoint`, `reprise_prune_floor` | | the checkpoint of the canonical tip; the prune floor |
-//! | `reprise_l1_connected`, `reprise_l1_disconnected_seconds` | | of a live L1: 1 while there is a connection; for how long there is none |
-//! | `reprise_l1_last_block_age_seconds`, `reprise_l1_pages_behind` | | how long ago its last block was mined; pages of blocks that wait to be followed |
-//! | `reprise_l1_reached`, `reprise_l1_goal` | | how far it is followed, and how far it goes, in its own count of blocks |
-//! | `reprise_lane_silence`, `reprise_lane_silence_allowed` | | of a covenant's lane: for how many blocks, in the L1's own count, it has accepted nothing; after how many its entry on the L1 expires |
-//! | `reprise_unsettled` | | 1 while a bundle waits to be settled, else 0 |
-//! | `reprise_last_settlement_timestamp_seconds`, `reprise_last_lane_activity_timestamp_seconds` | | when the last block was mined that settled something; that accepted a transaction of the lane, since the Unix epoch |
-//! | `reprise_fleet_reachable` | `part` | with a fleet: 1 while its `jobs` answer, and its shared `receipts`, else 0. What cannot be asked has none of the figures below |
-//! | `reprise_fleet_jobs` | `kind`, `memory`, `device`, `profile`, `state` | the table of jobs, by class and state; `running` are those with a lease |
-//! | `reprise_fleet_oldest_queued_seconds` | `kind`, `memory`, `device`, `profile` | how long ago the oldest queued job of a class was offered |
-//! | `reprise_fleet_queued_work_seconds` | `kind`, `memory`, `device`, `profile` | how long one machine would take for what is queued of a class, by what the finished ones of it took |
-//! | `reprise_fleet_workers` | `stand` | machines that were heard of in the last day: `working`, `resting`, `evicted`, `away` |
-//! | `reprise_fleet_worker_jobs_total` | `worker`, `outcome` | what came of a machine's claims: `claimed`, `completed`, `confirmed`, `rejected`, `failed`, `lapsed`, `released`; of the 256 machines that were heard of last |
-//! | `reprise_worker_jobs_total` | `outcome` | of the machine that is asked, since it started: `proved`, `found` shared, `failed`, `lost` its lease, `hung`, `released` |
-//! | `reprise_worker_proving`, `reprise_worker_proving_ms_total` | the second: `kind` | proofs that run on it for its fleet; milliseconds of these, whatever came of them |
-//! | `reprise_settlements_total`, `reprise_refusals_total` | | settlements observed; submissions refused, the second with the label `reason` |
+#![doc = include_str!("metrics.md")]
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::{counter, gauge};
+use metrics::{counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use reprise_chain::event::AddedBlock;
 use reprise_model::order::Order;
@@ -54,6 +22,20 @@ use reprise_node::statistics::Statistics;
 use reprise_store::ReceiptStore;
 use reprise_store::port::TierStats;
 
+/// The metrics and what each means, as the table above says it.
+pub(crate) fn meanings() -> impl Iterator<Item = (&'static str, String)> {
+    let rows = include_str!("metrics.md").lines().skip(2);
+    rows.flat_map(|row| {
+        let mut cells = row.trim_matches('|').split(" | ");
+        let names: Vec<_> = cells.next().unwrap_or_default().split('`').skip(1).step_by(2).collect();
+        let meaning = cells.last().unwrap_or_default().trim().trim_start_matches("| ").replace('`', "");
+        let parts: Vec<_> = meaning.split("; ").collect();
+        let apart = parts.len() == names.len();
+        let of = |at: usize| if apart { parts[at].to_owned() } else { meaning.clone() };
+        names.into_iter().enumerate().map(|(at, name)| (name, of(at))).collect::<Vec<_>>()
+    })
+}
+
 /// The observer that turns events into metrics.
 pub(crate) struct Metered {
     store: Arc<dyn ReceiptStore>,
@@ -64,6 +46,7 @@ impl Metered {
     /// Begins to count. Returns what renders the metrics, too.
     pub(crate) fn install(store: Arc<dyn ReceiptStore>) -> Result<(Self, PrometheusHandle), String> {
         let metrics = PrometheusBuilder::new().install_recorder().map_err(|e| e.to_string())?;
+        meanings().for_each(|(name, meaning)| describe_gauge!(name, meaning));
         gauge!("reprise_healthy").set(1.0);
         gauge!("reprise_devices_suspended").set(0.0);
         conditions(&Health::default());
@@ -216,7 +199,7 @@ impl Observer for Metered {
 mod tests {
     #[test]
     fn every_metric_is_in_the_table_of_this_module() {
-        let (page, code) = include_str!("metrics.rs").split_once("\nuse ").unwrap();
+        let (page, code) = (include_str!("metrics.md"), include_str!("metrics.rs"));
         let names = code.split("!(\"").skip(1).filter_map(|rest| rest.split('"').next());
         let names: Vec<_> = names.filter(|name| name.starts_with("reprise_")).collect();
         assert!(names.len() > 20, "{names:?}");
@@ -227,5 +210,14 @@ mod tests {
         for name in names.into_iter().chain(of_fleet) {
             assert!(page.contains(&format!("`{name}`")), "the table lacks {name}");
         }
+    }
+
+    #[test]
+    fn every_metric_has_a_meaning_and_two_of_a_row_have_each_its_own() {
+        let of = |name| super::meanings().find(|(of, _)| *of == name).unwrap().1;
+        assert_eq!(of("reprise_blocks_total"), "blocks that joined the view");
+        assert_eq!(of("reprise_reorgs_total"), "events that removed some");
+        assert_eq!(of("reprise_proving"), "proofs running now");
+        assert!(super::meanings().all(|(_, meaning)| meaning.len() > 10));
     }
 }
