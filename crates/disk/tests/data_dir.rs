@@ -131,7 +131,7 @@ fn a_directory_that_nobody_has_held_is_not_locked_again_and_one_that_was_is() {
     let dir = tempfile::tempdir().unwrap();
     assert!(DataDir::lock_again(dir.path()).unwrap().is_none());
     assert!(DataDir::lock_again(&dir.path().join("none")).unwrap().is_none());
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
     drop(DataDir::lock(dir.path()).unwrap());
     let held = DataDir::lock_again(dir.path()).unwrap();
     assert!(held.is_some());

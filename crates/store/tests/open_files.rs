@@ -142,7 +142,7 @@ fn a_reader_finds_what_cleaning_moved_out_of_a_segment_that_it_had_not_open() {
         store.put(entry(n, &[at(n, 1)])).unwrap();
     }
     let reader = reading(&Counted::default(), dir.path());
-    let stays = |n: &u64| n % 10 == 0;
+    let stays = |n: &u64| n.is_multiple_of(10);
     for n in (0..MANY).filter(|n| !stays(n)) {
         store.remove(&id(n)).unwrap();
     }
