@@ -324,12 +324,12 @@ Examples:
     /// The file is JSON. Its steps are transfers, exits and, for the collector of the rollup's price, collections, 128 at most with 8
     /// exits and 7 other accounts; or one deposit. Amounts are as on the command line, in quotes:
     ///
-    ///     {"deadline": "10m", "steps": [
-    ///       {"action": "transfer", "to": "kaspasim:ADDRESS", "amount": "1.5"},
-    ///       {"action": "exit", "to": "kaspasim:ADDRESS", "amount": "0.5"},
-    ///       {"action": "collect", "from": "ACCOUNT"}]}
+    ///    {"deadline": "10m", "steps": [
+    ///      {"action": "transfer", "to": "kaspasim:ADDRESS", "amount": "1.5"},
+    ///      {"action": "exit", "to": "kaspasim:ADDRESS", "amount": "0.5"},
+    ///      {"action": "collect", "from": "ACCOUNT"}]}
     ///
-    ///     {"steps": [{"action": "deposit", "to": "kaspasim:ADDRESS", "amount": "5", "least": "5"}]}
+    ///    {"steps": [{"action": "deposit", "to": "kaspasim:ADDRESS", "amount": "5", "least": "5"}]}
     ///
     /// `to` of a deposit, `least` and the deadline can be left away.
     #[command(
