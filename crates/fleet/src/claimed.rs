@@ -242,15 +242,14 @@ impl Claimed {
                     self.on(Stage::Begin(Arc::new(*task)))
                 }
                 Prepared::Lost(reason) if losses.counts(false, queue.policy().lease, now) => {
-                    let ended = Ended::InputLost(reason.clone());
-                    self.fail(Failure { reason, input_lost: true }, ended, queue)
+                    self.fail(Failure { reason, input_lost: true }, queue)
                 }
                 Prepared::Lost(reason) => self.give_back(reason, queue),
                 Prepared::Unread(reason) => {
                     losses.counts(true, queue.policy().lease, now);
                     self.give_back(reason, queue)
                 }
-                Prepared::Failed(failure) => self.fail_with(failure, queue),
+                Prepared::Failed(failure) => self.fail(failure, queue),
                 Prepared::Unreachable(error) => self.wait_for_input(error.to_string(), queue, now),
             },
             Stage::Begin(_) if !self.hold.is_sure(now) => self.wait("the lease may have run out".into()),
@@ -260,7 +259,7 @@ impl Claimed {
             }
             Stage::Prove(task) => match attempt::prove(&self.job, task, shared, control, prover) {
                 Made::Proved(proved) => self.on(Stage::Publish(proved)),
-                Made::Failed(failure) => self.fail_with(failure, queue),
+                Made::Failed(failure) => self.fail(failure, queue),
                 Made::Cancelled if self.is_lost() => Stepped::Ended(Ended::Lost),
                 Made::Cancelled => self.give_up(queue),
             },
@@ -274,9 +273,7 @@ impl Claimed {
                     Err(error @ (ObjectsError::Unreachable { .. } | ObjectsError::Refused { .. })) => {
                         self.wait_with_receipt(error.to_string(), queue, now)
                     }
-                    Err(error) => {
-                        self.fail_with(Failure { reason: error.to_string(), input_lost: false }, queue)
-                    }
+                    Err(error) => self.fail(Failure { reason: error.to_string(), input_lost: false }, queue),
                 }
             }
             Stage::Complete(took) => match self.say(|lease| queue.complete(lease)) {
@@ -354,12 +351,9 @@ impl Claimed {
         if self.is_lost() { Stepped::Ended(Ended::Lost) } else { Stepped::Wait(reason) }
     }
 
-    fn fail_with(&self, failure: Failure, queue: &Queue) -> Stepped {
-        let ended = Ended::Failed(failure.reason.clone());
-        self.fail(failure, ended, queue)
-    }
-
-    fn fail(&self, failure: Failure, ended: Ended, queue: &Queue) -> Stepped {
+    fn fail(&self, failure: Failure, queue: &Queue) -> Stepped {
+        let ended = if failure.input_lost { Ended::InputLost } else { Ended::Failed };
+        let ended = ended(failure.reason.clone());
         match self.say(|lease| queue.fail(lease, &failure)) {
             Ok(_) => Stepped::Ended(ended),
             Err(error) => self.untold("a failure is not counted: the lease runs out", &error, ended),
