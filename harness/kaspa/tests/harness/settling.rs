@@ -29,7 +29,7 @@ use reprise_kaspa_harness::probe::{Plan, Run};
 use reprise_kaspa_harness::replay::Replay;
 use reprise_kaspa_harness::rollup;
 use reprise_kaspa_harness::simnet::{self, FEE_MAX, KASPA, Simnet, blocking, key, settlements, until};
-use reprise_kaspa_harness::utxos::Coin;
+use reprise_kaspa_harness::wallet::Coin;
 use reprise_ledger::Action;
 use reprise_model::block::ObservedSettlement;
 use reprise_model::digest::{BlockHash, Digest, PinsDigest, ProgramId, StatementId};
