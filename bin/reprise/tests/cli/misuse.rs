@@ -304,7 +304,7 @@ fn a_refusal_names_the_flag_or_argument_and_the_allowed_values() {
         (&["receipts", "ls", "--program", "zebra"], "--program zebra: "),
         (&["receipts", "why", "zebra"], "PLACE zebra: "),
         (&["receipts", "revoke", "zebra"], "PROFILE zebra: "),
-        (&["receipts", "show", "zebra"], "no stored statement begins with `zebra`: `reprise receipts ls`"),
+        (&["receipts", "show", "zebra"], "`zebra` begins no statement id: give hexadecimal characters"),
         (&["sim", "--seeds", "0"], "--seeds 0: say 1 or more"),
         (&["sim", "--blocks", "0"], "--blocks 0: say 1 or more"),
         (&["sim", "--seeds", "-1"], "'-1' for '--seeds <K>'"),
