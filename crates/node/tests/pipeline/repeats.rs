@@ -173,7 +173,7 @@ fn a_rivals_settlement_of_a_shorter_prefix_re_forms_the_bundles_after_it_from_pr
 #[test]
 fn a_statement_that_cannot_be_proved_ends_the_run_with_its_cause() {
     for pace in [Pace::Proved, Pace::Free] {
-        let mock = MockConfig { transient_every: 1, ..MockConfig::default() };
+        let mock = MockConfig { panic_every: 1, ..MockConfig::default() };
         let home = Home { mock, pace, ..Home::new() };
         let refused = home.try_run(dev::flip(), &AtomicBool::new(false), &mut NoopObserver).unwrap_err();
         assert!(matches!(refused, RunError::GivenUp { .. }), "{refused}");
