@@ -355,7 +355,7 @@ fn failures_that_pass_are_retried_and_end_in_the_same_root() {
 
 #[test]
 fn a_statement_that_can_never_be_proved_ends_the_run_by_its_name() {
-    let mock = MockConfig { transient_every: 1, ..MockConfig::default() };
+    let mock = MockConfig { panic_every: 1, ..MockConfig::default() };
     let home = Home { mock, ..Home::new() };
     let ended = home.try_run(dev::flip(), &AtomicBool::new(false), &mut NoopObserver);
     assert!(matches!(ended, Err(RunError::GivenUp { .. })), "{ended:?}");
