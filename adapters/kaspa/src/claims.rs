@@ -14,9 +14,6 @@ use crate::sink::{Payer, SinkError};
 use crate::wallet::Wallet;
 use crate::{client, kaspa_hash, names};
 
-/// The wait before a node is asked again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
 /// How long exits may be owed without a claim to them, before that is an error.
 const CLAIM_WITHIN: Duration = Duration::from_secs(120);
 
@@ -61,7 +58,7 @@ pub fn pay<E: From<SinkError>>(
                 return Err(SinkError::NoClaim { within: CLAIM_WITHIN }.into());
             }
             // Until the chain shows what was sent, or what somebody else sent.
-            tokio::time::sleep(RETRY_AFTER).await;
+            tokio::time::sleep(client::RETRY_AFTER).await;
         }
         Ok(())
     })

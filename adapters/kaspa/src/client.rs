@@ -23,6 +23,9 @@ use tokio::sync::oneshot;
 /// How long a node may take to accept a connection.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
+/// The wait before a node is asked again: its index of unspent outputs lags behind its tip.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// How often, and for how long at most, a client that was told to disconnect is looked after: it may be connecting again just then.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 100;

@@ -1,7 +1,5 @@
 //! The founding of a covenant: sent, and awaited.
 
-use std::time::Duration;
-
 use kaspa_consensus_core::subnets::SubnetworkId;
 use kaspa_rpc_core::api::rpc::RpcApi;
 use reprise_model::digest::Digest;
@@ -13,9 +11,6 @@ use crate::settlement::Settling;
 use crate::sink::SinkError;
 use crate::utxos::{FeePriority, coins, feerate, send, unspent};
 use crate::{client, digest, kaspa_hash, names};
-
-/// The wait before a node is asked again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Founds a covenant of `value` sompi on a lane of the node's network, paid by `key`. Returns its id once the transaction is
 /// sent.
@@ -64,7 +59,7 @@ pub fn wait_for_founding(url: &str, key: &Key, covenant: Digest) -> Result<(), S
                 }
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(RETRY_AFTER).await;
+            tokio::time::sleep(client::RETRY_AFTER).await;
         }
     })
 }

@@ -70,7 +70,7 @@ use reprise_settler::{Cause, SettleError, SettlementSink, Taken, UnpaidExits, Un
 use crate::allowance::Allowance;
 use crate::bid::Bid;
 use crate::claim;
-use crate::client::{self, Client, ClientError, Unanswered, unanswered};
+use crate::client::{self, Client, ClientError, RETRY_AFTER, Unanswered, unanswered};
 use crate::coin::{Coin, Fees, Funding};
 use crate::conflict::Conflict;
 use crate::covenant::{NotOwnError, OwnNetwork, Proof, SealReader, State};
@@ -82,9 +82,6 @@ use crate::names::UnknownNetworkError;
 use crate::settlement::{BuildError, Completed, Selected, Settling};
 use crate::utxos::{self, FeePriority, Pending, UtxoError, feerate, pending, send, unspent};
 use crate::wallet::Wallet;
-
-/// The wait before a failed job is tried again: a node's index of unspent outputs lags behind its tip.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a failed job is tried, until it is submitted again.
 const TRIES_MAX: u32 = 30;
